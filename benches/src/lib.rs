@@ -1,0 +1,1 @@
+//! Data sets and measuring tools shared by the benchmarks.

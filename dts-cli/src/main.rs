@@ -1,0 +1,2 @@
+//! The program `dts`.
+fn main() {}

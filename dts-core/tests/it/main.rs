@@ -1,0 +1,1 @@
+//! Tests of `dts-core` against real servers.

@@ -1,0 +1,1 @@
+//! Real MySQL servers for tests, benches and the demo, without a container engine.
