@@ -1,6 +1,12 @@
 //! What flows: values, rows, schemas, changes, positions. No I/O and no locks in this room.
+mod coordinates;
+mod gtid;
+mod position;
 mod table_name;
 mod value;
 
+pub use coordinates::BinlogCoordinates;
+pub use gtid::{Gtid, GtidInterval, GtidSet};
+pub use position::Position;
 pub use table_name::TableName;
 pub use value::{AsciiText, JsonDiff, JsonDiffOperation, RowImage, Value};
