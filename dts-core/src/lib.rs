@@ -6,4 +6,5 @@ pub mod source;
 pub mod sql;
 pub mod stop;
 pub mod target;
+pub mod transform;
 pub mod wire;
