@@ -2,10 +2,14 @@
 pub mod binlog;
 pub mod data;
 pub mod error;
+pub mod full_loader;
+pub mod progress;
+pub mod retry;
 pub mod server;
 pub mod source;
 pub mod sql;
 pub mod stop;
+pub mod structure;
 pub mod target;
 pub mod transform;
 pub mod wire;
