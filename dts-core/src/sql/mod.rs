@@ -3,6 +3,7 @@
 //! Nothing here interprets DDL: what a statement does to a table is the server's business. This room finds kinds and names.
 pub mod create_table;
 pub mod quote;
+pub mod statement;
 mod token;
 
 pub use token::Dialect;
