@@ -7,4 +7,8 @@ pub mod literal;
 pub mod load;
 pub mod quote;
 pub mod select;
+pub mod statement;
+pub mod write;
 mod token;
+
+pub use token::Dialect;
