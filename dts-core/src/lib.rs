@@ -2,3 +2,10 @@
 pub mod binlog;
 pub mod data;
 pub mod error;
+pub mod server;
+pub mod source;
+pub mod sql;
+pub mod stop;
+pub mod target;
+pub mod transform;
+pub mod wire;

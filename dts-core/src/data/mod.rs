@@ -1,6 +1,14 @@
 //! What flows: values, rows, schemas, changes, positions. No I/O and no locks in this room.
+mod coordinates;
+mod gtid;
+mod position;
+mod schema;
 mod table_name;
 mod value;
 
+pub use coordinates::BinlogCoordinates;
+pub use gtid::{Gtid, GtidInterval, GtidSet};
+pub use position::Position;
+pub use schema::{Column, ColumnKind, ForeignKey, Index, IndexPart, RowKey, TableSchema};
 pub use table_name::TableName;
 pub use value::{AsciiText, JsonDiff, JsonDiffOperation, RowImage, Value};

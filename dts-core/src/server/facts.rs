@@ -1,0 +1,180 @@
+//! Flavor, version and settings of a server.
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::data::GtidSet;
+use crate::error::{Error, ErrorKind, Result};
+use crate::wire::Connection;
+
+/// MySQL (and what is compatible with it: Percona, RDS, TencentDB) or MariaDB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flavor {
+    /// MySQL and compatible servers.
+    MySql,
+    /// MariaDB.
+    MariaDb,
+}
+
+impl fmt::Display for Flavor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Flavor::MySql => "MySQL",
+            Flavor::MariaDb => "MariaDB",
+        })
+    }
+}
+
+/// Major, minor and patch number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct ServerVersion(pub u16, pub u16, pub u16);
+
+impl fmt::Display for ServerVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+impl ServerVersion {
+    /// Reads the leading numbers of a version text such as `5.6.24-log` or `10.11.19-MariaDB`.
+    pub fn parse(text: &str) -> Option<Self> {
+        // MariaDB before 11 puts `5.5.5-` in front, for old replicas.
+        let text = text.strip_prefix("5.5.5-").unwrap_or(text);
+        let mut numbers = text
+            .split(|c: char| !c.is_ascii_digit() && c != '.')
+            .next()?
+            .split('.')
+            .map(|part| part.parse::<u16>().ok());
+        Some(ServerVersion(numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or(0)))
+    }
+}
+
+/// What a server says of itself at the time of connecting.
+#[derive(Clone, Debug)]
+pub struct ServerFacts {
+    /// MySQL or MariaDB.
+    pub flavor: Flavor,
+    /// The numbers of the version.
+    pub version: ServerVersion,
+    /// The version's whole text.
+    pub version_text: String,
+    /// The account as the server sees it: `CURRENT_USER()`.
+    pub current_user: String,
+    /// The host that the server sees us come from: the second half of `USER()`.
+    pub seen_from: String,
+    variables: HashMap<String, String>,
+}
+
+impl ServerFacts {
+    /// Asks the server.
+    ///
+    /// # Errors
+    /// What the server answered; [`ErrorKind::Unsupported`] when it is older than 5.6 or its version cannot be read.
+    pub fn read(connection: &mut Connection) -> Result<ServerFacts> {
+        let row = connection
+            .query_row("SELECT VERSION(), CURRENT_USER(), USER(), @@version_comment", "asking for the version")?
+            .ok_or_else(|| Error::internal("no version"))?;
+        let version_text = row.string(0);
+        let comment = row.string(3);
+        let flavor = if version_text.contains("MariaDB") || comment.contains("MariaDB") {
+            Flavor::MariaDb
+        } else {
+            Flavor::MySql
+        };
+        let version = ServerVersion::parse(&version_text)
+            .ok_or_else(|| ErrorKind::Unsupported { what: format!("version '{version_text}' cannot be read") })?;
+        if version < ServerVersion(5, 6, 0) {
+            return Err(ErrorKind::Unsupported { what: format!("version {version} is older than 5.6") }.into());
+        }
+        let mut variables = HashMap::new();
+        // Values are cut at 1024 bytes here: nothing that can be longer (GTID sets) may be read from this map.
+        for row in connection.query("SHOW GLOBAL VARIABLES", "reading the server's settings")? {
+            variables.insert(row.string(0).to_ascii_lowercase(), row.string(1));
+        }
+        let seen_from = row.string(2).rsplit_once('@').map(|(_, host)| host.to_owned()).unwrap_or_default();
+        Ok(ServerFacts { flavor, version, version_text, current_user: row.string(1), seen_from, variables })
+    }
+
+    /// Returns a global setting; `None` when this server does not have it or hides it.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// Returns a global setting that is a number.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.variable(name)?.parse().ok()
+    }
+
+    /// Returns whether a global switch is on; `None` when this server does not have it or hides it.
+    pub fn is_on(&self, name: &str) -> Option<bool> {
+        self.variable(name).map(|value| value.eq_ignore_ascii_case("ON") || value == "1")
+    }
+
+    /// Returns the server's identity. 5.6 and later have one; MariaDB has none.
+    pub fn server_uuid(&self) -> Option<&str> {
+        self.variable("server_uuid").filter(|uuid| !uuid.is_empty())
+    }
+
+    /// Returns whether every transaction has a GTID of MySQL's kind.
+    pub fn has_gtids(&self) -> bool {
+        self.flavor == Flavor::MySql
+            && self.variable("gtid_mode").is_some_and(|mode| mode.eq_ignore_ascii_case("ON"))
+    }
+
+    /// Returns `max_allowed_packet` in bytes; 4 MiB, the smallest default of all versions, when it is hidden.
+    pub fn max_allowed_packet(&self) -> u64 {
+        self.number("max_allowed_packet").unwrap_or(4 << 20)
+    }
+
+    /// Returns whether the version is MySQL's and at least this one.
+    pub fn is_mysql_at_least(&self, major: u16, minor: u16, patch: u16) -> bool {
+        self.flavor == Flavor::MySql && self.version >= ServerVersion(major, minor, patch)
+    }
+
+    /// Returns `lower_case_table_names`: 0 names are case-sensitive, 1 stored in lower case, 2 compared so.
+    pub fn lower_case_table_names(&self) -> u64 {
+        self.number("lower_case_table_names").unwrap_or(0)
+    }
+}
+
+/// Reads `@@GLOBAL.gtid_executed`, whole.
+///
+/// Never through SHOW VARIABLES, which cuts at 1024 bytes (loongcollector#1644).
+///
+/// # Errors
+/// What the server answered, or a set that cannot be read.
+pub fn gtid_executed(connection: &mut Connection) -> Result<GtidSet> {
+    gtid_variable(connection, "SELECT @@GLOBAL.gtid_executed")
+}
+
+/// Reads `@@GLOBAL.gtid_purged`, whole.
+///
+/// # Errors
+/// As [`gtid_executed`].
+pub fn gtid_purged(connection: &mut Connection) -> Result<GtidSet> {
+    gtid_variable(connection, "SELECT @@GLOBAL.gtid_purged")
+}
+
+fn gtid_variable(connection: &mut Connection, sql: &'static str) -> Result<GtidSet> {
+    let row = connection.query_row(sql, "reading a GTID set")?;
+    GtidSet::parse(&row.map(|row| row.string(0)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ServerVersion;
+
+    #[test]
+    fn versions_of_real_servers() {
+        for (text, version) in [
+            ("5.6.24-log", ServerVersion(5, 6, 24)),
+            ("9.7.0", ServerVersion(9, 7, 0)),
+            ("10.11.19-MariaDB-0+deb12u1", ServerVersion(10, 11, 19)),
+            ("5.5.5-10.4.8-MariaDB", ServerVersion(10, 4, 8)),
+            ("8.0.30-txsql", ServerVersion(8, 0, 30)),
+            ("5.7.18-20170830-log", ServerVersion(5, 7, 18)),
+        ] {
+            assert_eq!(ServerVersion::parse(text), Some(version), "{text}");
+        }
+        assert_eq!(ServerVersion::parse("what"), None);
+    }
+}

@@ -1,0 +1,9 @@
+//! What a server says of itself, source or target alike: version, settings, tables.
+//!
+//! - [`ServerFacts`]: flavor, version, settings. A setting that the server hides is a value (`None`), not an error.
+//! - [`catalog`]: databases, tables and their columns, from `information_schema`.
+pub mod catalog;
+mod facts;
+pub(crate) mod session;
+
+pub use facts::{Flavor, ServerFacts, ServerVersion, gtid_executed, gtid_purged};

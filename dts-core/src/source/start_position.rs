@@ -1,0 +1,77 @@
+//! P0: the position from which replay makes a lock-free copy exact.
+//!
+//! # The problem
+//! The server makes a group commit in three steps: the binary log is flushed, it is synced (from here a dump thread may send
+//! it), and only then does the storage engine commit, which makes the rows visible. A binlog *file position* read in
+//! between is already past a transaction whose rows a SELECT does not see yet. A copy that starts from such a position
+//! loses that transaction (gh-ost#1030).
+//!
+//! # The method
+//! With GTIDs: `@@GLOBAL.gtid_executed`, read **before** the first row is read. A GTID enters that set only after the
+//! engine's commit, so every transaction in the set is visible to any read that starts later; every other one is
+//! replayed from the log.
+//!
+//! # Why it suffices
+//! Let every chunk be read by its own consistent read at any time after P0. Replay all events that are not in P0, in log
+//! order, as {insert and update: upsert the after image by key, delete the before key when the key changed; delete:
+//! delete by key}. When the replay has passed the last chunk's read, the target equals the source at the replay
+//! position: a key without a replayed event was constant over all reads, and exactly one chunk read it; any other key
+//! is fixed by its last event alone. No lock, no long transaction, no write on the source.
+//!
+//! # Assumptions
+//! Full row images; chunks that partition the key space under the server's own comparison; every change logged as rows.
+//! XA: `XA PREPARE` is logged under a GTID of its own while its rows stay invisible until `XA COMMIT`, so P0 must not
+//! be taken while a prepared transaction is open.
+use std::time::Duration;
+
+use crate::data::Position;
+use crate::error::{Error, ErrorKind, Result};
+use crate::server;
+use crate::source::SourceEndpoint;
+use crate::stop::StopToken;
+use crate::wire::Connection;
+
+/// How long to wait for prepared XA transactions to end.
+const XA_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Takes P0. Rows may be read from any moment after this returns.
+///
+/// # Errors
+/// [`ErrorKind::SystemVariable`] when the source has no GTIDs; [`ErrorKind::IllegalState`] when a prepared XA
+/// transaction stays open.
+pub fn take(source: &SourceEndpoint, connection: &mut Connection, stop: &StopToken) -> Result<Position> {
+    if !source.facts().has_gtids() {
+        let actual = source.facts().variable("gtid_mode").unwrap_or("missing").to_owned();
+        return Err(ErrorKind::SystemVariable { name: "gtid_mode", expected: "ON".into(), actual }.into());
+    }
+    let mut waited = Duration::ZERO;
+    loop {
+        // Prepared transactions are looked for after P0 was read: one that is prepared later has its rows logged later.
+        let position = Position::Gtid(server::gtid_executed(connection)?);
+        let prepared = prepared_count(connection)?;
+        if prepared == 0 {
+            return Ok(position);
+        }
+        if waited >= XA_PATIENCE {
+            return Err(Error::from(ErrorKind::IllegalState {
+                action: "start the full load".into(),
+                state: format!("waiting for {prepared} prepared XA transactions on the source"),
+                allowed: "XA COMMIT or XA ROLLBACK of each that XA RECOVER lists".into(),
+            }));
+        }
+        stop.sleep(Duration::from_secs(1))?;
+        waited += Duration::from_secs(1);
+    }
+}
+
+/// Counts prepared XA transactions; 0 where the account may not look (8.0 asks for XA_RECOVER_ADMIN).
+fn prepared_count(connection: &mut Connection) -> Result<usize> {
+    match connection.query("XA RECOVER", "looking for prepared XA transactions") {
+        Ok(rows) => Ok(rows.len()),
+        Err(error) if error.server_error().is_some_and(crate::error::ServerError::is_privilege) => {
+            log::warn!("cannot look for prepared XA transactions: {error}");
+            Ok(0)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,8 @@
+//! Room 3: all that speaks to the target server.
+//!
+//! - [`TargetEndpoint`]: where the target is, what it says of itself, and connections to it with the right session;
+//! - [`ledger`]: what is durable there, in the schema `__dts__`, written in the same transactions as the data.
+mod endpoint;
+pub mod ledger;
+
+pub use endpoint::{TargetEndpoint, TargetOptions};
