@@ -128,7 +128,7 @@ pub(super) mod tests {
         let (integer, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let integer = format!("{:0>width$}", integer.trim_start_matches('0'), width = precision - scale);
         let fraction = format!("{fraction:0<scale$}");
-        let mut bytes = Vec::new();
+        let mut bytes: Vec<u8> = Vec::new();
         let mut group = |digits: &str| {
             let value: u32 = if digits.is_empty() { 0 } else { digits.parse().unwrap() };
             let length = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4][digits.len()];
