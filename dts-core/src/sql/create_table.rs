@@ -169,6 +169,8 @@ pub struct Explicit<'a> {
     pub columns: &'a [ColumnCharset],
     /// The names that the target knows.
     pub names: CharsetNames,
+    /// The target is MariaDB: what only MariaDB knows stays.
+    pub mariadb_target: bool,
 }
 
 /// Something of the definition that is different on the target, for the report.
@@ -299,6 +301,8 @@ impl CreateTable {
     /// - `utf8` and `utf8mb3` are named as the target names them.
     /// - Every storage engine becomes InnoDB, and what InnoDB does not take goes.
     /// - Places on the source's disk (`DATA DIRECTORY`, `TABLESPACE`) go.
+    /// - For a MySQL target, what MariaDB writes otherwise is written as MySQL wants it (`DEFAULT uuid()` in parentheses,
+    ///   `IGNORED` as `INVISIBLE`).
     ///
     /// Returns what is different on the target; written-out collations are not listed, they change nothing.
     ///
@@ -434,9 +438,12 @@ impl CreateTable {
                 "SECONDARY_ENGINE" => {
                     "the target may not have it, and a table with it refuses schema changes"
                 }
-                name if is_carried_option(name) => {
+                name if is_carried_option(name) || (explicit.mariadb_target && is_mariadb_option(name)) => {
                     kept.push(option);
                     continue;
+                }
+                "SYSTEM VERSIONING" => {
+                    "MySQL does not keep old versions of rows; only the present rows are moved"
                 }
                 _ => "the target does not know this option",
             };
@@ -551,8 +558,16 @@ impl Definition {
                 if let Some(column) = explicit.columns.iter().find(|column| column.column == *name) {
                     write_column_charset(&tokens, column, explicit, &mut edits);
                 }
+                if !explicit.mariadb_target {
+                    parenthesize_default(&tokens, &mut edits);
+                }
             }
-            DefinitionKind::Index { .. } => drop_clustering(&tokens, &mut edits),
+            DefinitionKind::Index { .. } => {
+                drop_clustering(&tokens, &mut edits);
+                if !explicit.mariadb_target {
+                    write_invisible(&tokens, &mut edits);
+                }
+            }
             DefinitionKind::PrimaryKey { .. }
             | DefinitionKind::ForeignKey { .. }
             | DefinitionKind::Check
@@ -674,6 +689,7 @@ fn parse_options(tokens: &Tokens<'_>, from: usize) -> Result<(Vec<TableOption>, 
         } else if tokens.is_any(at, &["DATA", "INDEX"]) && tokens.is(at + 1, "DIRECTORY") {
             (format!("{} DIRECTORY", tokens.word(at).to_ascii_uppercase()), 2, true)
         } else {
+            // MariaDB quotes the options of an engine.
             let name = tokens.name(at).ok_or_else(|| not_understood("a table option has no name"))?;
             (name.to_ascii_uppercase(), 1, true)
         };
@@ -773,6 +789,40 @@ fn write_column_charset(
     }
 }
 
+/// MySQL wants parentheses around a default that is an expression, and around every default of a TEXT or BLOB column;
+/// MariaDB does not show them.
+fn parenthesize_default(tokens: &Tokens<'_>, edits: &mut Edits) {
+    const CLOCKS: [&str; 5] = ["CURRENT_TIMESTAMP", "NOW", "LOCALTIME", "LOCALTIMESTAMP", "NULL"];
+    const LONG_TYPES: [&str; 8] =
+        ["TINYTEXT", "TEXT", "MEDIUMTEXT", "LONGTEXT", "TINYBLOB", "BLOB", "MEDIUMBLOB", "LONGBLOB"];
+    let mut at = 1;
+    while at < tokens.len() && !tokens.is(at, "DEFAULT") {
+        at = if tokens.is_punctuation(at, b'(') { tokens.after_group(at) } else { at + 1 };
+    }
+    let value = at + 1;
+    let is_call = tokens.is_punctuation(value + 1, b'(') && !tokens.word(value).is_empty();
+    let end = if is_call && !tokens.is_any(value, &CLOCKS) {
+        tokens.after_group(value + 1)
+    } else if tokens.is_any(1, &LONG_TYPES) && tokens.is_text(value) {
+        value + 1
+    } else {
+        return;
+    };
+    let span = tokens.span(value..end);
+    edits.replace(span.start..span.start, "(");
+    edits.replace(span.end..span.end, ")");
+}
+
+/// Writes MariaDB's `IGNORED` as `INVISIBLE`.
+fn write_invisible(tokens: &Tokens<'_>, edits: &mut Edits) {
+    let list = (0..tokens.len()).find(|at| tokens.is_punctuation(*at, b'(')).unwrap_or(tokens.len());
+    for at in tokens.after_group(list)..tokens.len() {
+        if tokens.is(at, "IGNORED") {
+            edits.replace(tokens.span(at..at + 1), "INVISIBLE");
+        }
+    }
+}
+
 /// Names `utf8` and `utf8mb3` as the target does, wherever a character set or a collation is named.
 fn rename_charsets(tokens: &Tokens<'_>, names: CharsetNames, edits: &mut Edits) {
     for at in 0..tokens.len() {
@@ -845,7 +895,18 @@ fn is_carried_option(name: &str) -> bool {
             | "COMPRESSION"
             | "ENCRYPTION"
             | "AUTOEXTEND_SIZE"
-            | "ENGINE_ATTRIBUTE"
+    )
+}
+
+/// Options of MariaDB's InnoDB.
+fn is_mariadb_option(name: &str) -> bool {
+    matches!(
+        name,
+        "SYSTEM VERSIONING"
+            | "PAGE_COMPRESSED"
+            | "PAGE_COMPRESSION_LEVEL"
+            | "ENCRYPTED"
+            | "ENCRYPTION_KEY_ID"
     )
 }
 

@@ -22,7 +22,6 @@ pub struct Statement {
     pub kind: StatementKind,
     /// The names in it, in the order of the text.
     pub names: Vec<NameReference>,
-    default_database: String,
 }
 
 /// What a statement does.
@@ -174,7 +173,8 @@ pub enum StoredObject {
 pub struct NameReference {
     /// What the name is in the statement.
     pub role: NameRole,
-    /// The database; the default database where the text gives none.
+    /// The database; where the text gives none, the one that the server takes: the default database, for the parent of a
+    /// foreign key that of the child, in a stored program that of the program.
     pub database: String,
     /// The name in that database; empty for [`NameRole::Database`].
     pub name: String,
@@ -302,12 +302,12 @@ impl Statement {
         if route.is_identity() {
             return statement.to_owned();
         }
-        let moves_default = route.target_database(&self.default_database) != self.default_database;
         let mut edits = Edits::default();
         for name in &self.names {
-            let stays = |target: &TableName| {
-                *target == name.table_name() && (name.database_span.is_some() || !moves_default)
-            };
+            // A name without a database is always given one: what it is looked up in differs (the default database, the child's
+            // for the parent of a foreign key, the program's own in its body), and may have moved elsewhere than the table.
+            let is_bare = name.database_span.is_none() && !name.database.is_empty();
+            let stays = |target: &TableName| *target == name.table_name() && !is_bare;
             match name.role {
                 NameRole::Database => {
                     edits.replace(name.span(), quote::identifier(&route.target_database(&name.database)));
@@ -396,7 +396,7 @@ pub fn classify_in(statement: &str, default_database: &str, dialect: Dialect) ->
         "COMMIT" => (StatementKind::Commit, Vec::new()),
         _ => parse(statement, default_database, dialect).unwrap_or((StatementKind::Unknown, Vec::new())),
     };
-    Statement { kind, names, default_database: default_database.to_owned() }
+    Statement { kind, names }
 }
 
 /// Puts the names that the route gives into a statement; see [`Statement::rewrite`].

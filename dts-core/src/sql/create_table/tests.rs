@@ -24,11 +24,13 @@ fn explicit_for(
     names: CharsetNames,
 ) -> (String, Vec<Rewrite>) {
     let mut table = parse(shown);
-    let rewrites = table.explicit(&Explicit { table_collation: collation, columns, names }).unwrap();
+    let rewrites = table
+        .explicit(&Explicit { table_collation: collation, columns, names, mariadb_target: false })
+        .unwrap();
     let sql = table.to_sql(&target());
     // What was written must be readable, and be at rest.
     let mut again = parse(&sql);
-    again.explicit(&Explicit { table_collation: collation, columns, names }).unwrap();
+    again.explicit(&Explicit { table_collation: collation, columns, names, mariadb_target: false }).unwrap();
     assert_eq!(again.to_sql(&target()), sql);
     (sql, rewrites)
 }
@@ -279,16 +281,16 @@ fn innodb_options_stay_and_places_go() {
   `a` int NOT NULL
 ) /*!50100 TABLESPACE `ts``1` STORAGE DISK */ ENGINE=InnoDB AUTO_INCREMENT=9 DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_ai_ci \
                  STATS_PERSISTENT=1 ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=8 COMPRESSION='zlib' ENCRYPTION='Y' \
-                 /*!80021 ENGINE_ATTRIBUTE='{\"a\": 1}' */ SECONDARY_ENGINE=RAPID /*!99990 800020201 BLOCK_FORMAT=ENCRYPTED */";
+                 /*!80021 ENGINE_ATTRIBUTE='{\"a\": 1}' */ /*!80023 AUTOEXTEND_SIZE=4194304 */ SECONDARY_ENGINE=RAPID /*!99990 800020201 BLOCK_FORMAT=ENCRYPTED */";
     let (sql, rewrites) = explicit(shown, "utf8mb4_0900_ai_ci", &[]);
     assert!(
         sql.ends_with(
             ") ENGINE=InnoDB AUTO_INCREMENT=9 DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_ai_ci STATS_PERSISTENT=1 \
-             ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=8 COMPRESSION='zlib' ENCRYPTION='Y' /*!80021 ENGINE_ATTRIBUTE='{\"a\": 1}' */"
+             ROW_FORMAT=COMPRESSED KEY_BLOCK_SIZE=8 COMPRESSION='zlib' ENCRYPTION='Y' /*!80023 AUTOEXTEND_SIZE=4194304 */"
         ),
         "{sql}"
     );
-    assert_eq!(rewrites.len(), 3);
+    assert_eq!(rewrites.len(), 4);
 }
 
 #[test]
@@ -335,6 +337,9 @@ SUBPARTITION BY HASH ( TO_DAYS(d))
 fn mariadb_texts_are_read() {
     let shown = "CREATE TABLE `t` (
   `a` int(11) NOT NULL DEFAULT nextval(`d`.`s`),
+  `u` varchar(36) DEFAULT uuid() COMMENT 'DEFAULT x()',
+  `n` timestamp NOT NULL DEFAULT current_timestamp() ON UPDATE current_timestamp(),
+  `t` text NOT NULL DEFAULT '',
   `b` varchar(9) /*!100301 COMPRESSED*/ CHARACTER SET utf8mb3 COLLATE utf8mb3_bin DEFAULT NULL,
   `j` longtext CHARACTER SET utf8mb4 COLLATE utf8mb4_bin DEFAULT NULL CHECK (json_valid(`j`)),
   `s` timestamp(6) GENERATED ALWAYS AS ROW START,
@@ -345,13 +350,29 @@ fn mariadb_texts_are_read() {
 ) ENGINE=Aria DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_general_ci PAGE_CHECKSUM=1 TRANSACTIONAL=1 WITH SYSTEM VERSIONING";
     assert_eq!(
         kinds(&parse(shown)),
-        "column a, column b, column j, column s, primary, Plain k, other, check"
+        "column a, column u, column n, column t, column b, column j, column s, primary, Plain k, other, check"
     );
     let (sql, rewrites) = explicit(shown, "utf8mb4_general_ci", &[column("b", "utf8mb3", "utf8mb3_bin")]);
     assert!(sql.contains(
         "`b` varchar(9) /*!100301 COMPRESSED*/ CHARACTER SET utf8mb3 COLLATE utf8mb3_bin DEFAULT NULL"
     ));
+    assert!(sql.contains("`a` int(11) NOT NULL DEFAULT (nextval(`d`.`s`)),\n  `u` varchar(36) DEFAULT (uuid()) COMMENT 'DEFAULT x()',"));
+    assert!(sql.contains(
+        "DEFAULT current_timestamp() ON UPDATE current_timestamp(),\n  `t` text NOT NULL DEFAULT (''),"
+    ));
+    assert!(sql.contains("KEY `k` (`b`) INVISIBLE,"));
     assert_eq!(rewrites.len(), 4);
+
+    let mut table = parse(shown);
+    let names = CharsetNames::of_mariadb(101100);
+    let explicit =
+        Explicit { table_collation: "utf8mb4_general_ci", columns: &[], names, mariadb_target: true };
+    assert_eq!(table.explicit(&explicit).unwrap().len(), 3);
+    let sql = table.to_sql(&target());
+    assert!(
+        sql.contains("DEFAULT uuid()") && sql.contains("IGNORED") && sql.ends_with("WITH SYSTEM VERSIONING"),
+        "{sql}"
+    );
 }
 
 #[test]

@@ -21,7 +21,8 @@ type Parsed = (StatementKind, Vec<NameReference>);
 /// Reads a statement; `None` when it is none that is known.
 pub(super) fn parse(statement: &str, default_database: &str, dialect: Dialect) -> Option<Parsed> {
     let tokens = Tokens::new(statement, dialect)?;
-    let mut parser = Parser { tokens: &tokens, default_database, names: Vec::new(), at: 1 };
+    let mut parser =
+        Parser { tokens: &tokens, default_database: default_database.to_owned(), names: Vec::new(), at: 1 };
     let kind = parser.statement()?;
     let mut names = parser.names;
     names.sort_by_key(|name| name.name_span.start);
@@ -30,7 +31,8 @@ pub(super) fn parse(statement: &str, default_database: &str, dialect: Dialect) -
 
 pub(super) struct Parser<'t, 'a> {
     pub(super) tokens: &'t Tokens<'a>,
-    default_database: &'t str,
+    /// Where a name without a database is looked up.
+    default_database: String,
     pub(super) names: Vec<NameReference>,
     /// The next token.
     pub(super) at: usize,
@@ -215,7 +217,7 @@ impl Parser<'_, '_> {
         while at < to {
             if self.tokens.is(at, "REFERENCES") {
                 self.at = at + 1;
-                let _ = self.name(NameRole::Parent);
+                self.parent();
             } else if self.tokens.is(at, "UNION") {
                 self.at = at + 1;
                 self.skip_punctuation(b'=');
@@ -224,6 +226,17 @@ impl Parser<'_, '_> {
                 }
             }
             at += 1;
+        }
+    }
+
+    /// A parent without a database is looked up in the child's database.
+    fn parent(&mut self) {
+        let child = self.names.first().map(|child| child.database.clone());
+        if self.name(NameRole::Parent).is_some()
+            && let (Some(parent), Some(child)) = (self.names.last_mut(), child)
+            && parent.database_span.is_none()
+        {
+            parent.database = child;
         }
     }
 
@@ -237,6 +250,8 @@ impl Parser<'_, '_> {
     fn create_stored(&mut self, object: StoredObject) -> Option<StatementKind> {
         self.skip(&["IF", "NOT", "EXISTS"]);
         self.name(NameRole::Stored)?;
+        // A program looks names up in its own database, and so does a trigger for its table.
+        self.default_database = self.names.first()?.database.clone();
         let body = match object {
             StoredObject::Trigger => {
                 let on = (self.at..self.tokens.len()).find(|at| self.tokens.is(*at, "ON"))?;
@@ -282,6 +297,7 @@ impl Parser<'_, '_> {
         if let Some(object) = self.stored_object() {
             self.skip(&["IF", "EXISTS"]);
             self.name(NameRole::Stored)?;
+            let program_database = self.names.first()?.database.clone();
             if object == StoredObject::Event {
                 let body = (self.at..self.tokens.len()).find(|at| self.tokens.is(*at, "DO"));
                 let end = body.unwrap_or(self.tokens.len());
@@ -289,6 +305,7 @@ impl Parser<'_, '_> {
                     self.at = rename + 2;
                     self.name(NameRole::Stored)?;
                 }
+                self.default_database = program_database;
                 self.query(end);
             }
             return Some(StatementKind::StoredProgram { action: Action::Alter, object });
@@ -462,7 +479,7 @@ impl Parser<'_, '_> {
             self.at += 1;
             NameReference {
                 role,
-                database: self.default_database.to_owned(),
+                database: self.default_database.clone(),
                 name: first,
                 database_span: None,
                 name_span: self.token_span(self.at - 1),

@@ -103,6 +103,25 @@ fn create_table() {
 }
 
 #[test]
+fn names_are_looked_up_where_the_server_does() {
+    // Tried on 5.6, 9.7 and MariaDB 10.11.
+    assert_eq!(
+        show("CREATE TABLE e.c (x INT, FOREIGN KEY (x) REFERENCES p (id))"),
+        format!("{CREATE}, Table e.c!, Parent e.p")
+    );
+    assert_eq!(
+        show("ALTER TABLE e.c ADD FOREIGN KEY (x) REFERENCES p (id)"),
+        "AlterTable { renames: false }, Table e.c!, Parent e.p"
+    );
+    assert_eq!(show("ALTER TABLE e.c RENAME u"), "AlterTable { renames: true }, Table e.c!, NewName d.u");
+    assert_eq!(
+        show("CREATE TRIGGER e.tr BEFORE INSERT ON t FOR EACH ROW INSERT INTO u VALUES (1)"),
+        "StoredProgram { action: Create, object: Trigger }, Stored e.tr!, Table e.t, Table e.u"
+    );
+    assert_eq!(show("CREATE VIEW e.v AS SELECT 1 FROM t"), "CreateView, Table e.v!, Read d.t");
+}
+
+#[test]
 fn start_transaction_is_cut_off() {
     assert_eq!(
         without_start_transaction("CREATE TABLE `a` (`b` int) START TRANSACTION"),
@@ -259,7 +278,7 @@ fn stored_programs() {
     );
     assert_eq!(
         show("CREATE EVENT e.ev ON SCHEDULE EVERY 1 DAY DO DELETE FROM log"),
-        format!("{} e.ev!, Table d.log", stored("Create", "Event"))
+        format!("{} e.ev!, Table e.log", stored("Create", "Event"))
     );
     assert_eq!(
         show("CREATE FUNCTION f() RETURNS INT RETURN 1"),
@@ -333,9 +352,10 @@ fn names_are_rewritten_and_nothing_else() {
     assert_eq!(routed("create index i on a(a)"), "create index i on `x`.`a2`(a)");
     assert_eq!(routed("BEGIN"), "BEGIN");
     assert_eq!(rewrite("DROP TABLE t", "d", &Route::identity()), "DROP TABLE t");
-    // Only the default database moves: a name without a database that stays behind must say so.
+    // What stays behind must say so, as the default database moves.
     let route = Route::new([("d", "new"), ("d.t", "d.t")]).unwrap();
     assert_eq!(rewrite("DROP TABLE t, d.t", "d", &route), "DROP TABLE `d`.`t`, d.t");
+    assert_eq!(rewrite("DROP TABLE t", "", &route), "DROP TABLE t");
 }
 
 #[test]
