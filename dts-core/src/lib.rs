@@ -7,4 +7,5 @@ pub mod sql;
 pub mod stop;
 pub mod target;
 pub mod transform;
+pub mod validator;
 pub mod wire;

@@ -1,1 +1,2 @@
 //! Tests of `dts-core` against real servers.
+mod validate;
