@@ -21,12 +21,13 @@ mod queue;
 mod schema_change;
 mod tables;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use options::BinlogApplyOptions;
 
 use crate::binlog::{Event, GtidEvent, QueryEvent, RawEvent, RowsEvent, TransactionPayload};
-use crate::data::{Gtid, GtidSet, Position, RowImage};
+use crate::data::{Gtid, GtidSet, Position, RowImage, TableName};
 use crate::error::{ErrorKind, Result, Stage};
 use crate::progress::Progress;
 use crate::retry::{Attempts, RetryPolicy};
@@ -163,6 +164,8 @@ struct Session<'a> {
     /// When the oldest change of the batch came.
     batch_since: Option<Instant>,
     lag_asked: Option<Instant>,
+    /// Tables whose copy is not consistent yet.
+    copied: HashSet<TableName>,
     before: RowImage,
     after: RowImage,
 }
@@ -182,7 +185,15 @@ impl<'a> Session<'a> {
         stop: &'a StopToken,
         progress: &'a Progress,
     ) -> Result<Self> {
+        let copied = match applier.mode {
+            ApplyMode::Strict => HashSet::new(),
+            ApplyMode::Idempotent => {
+                let rows = applier.ledger.tables(&mut applier.target.control(stop)?)?;
+                rows.into_iter().map(|row| row.source).collect()
+            }
+        };
         Ok(Session {
+            copied,
             applier,
             stop,
             progress,
@@ -305,8 +316,7 @@ impl<'a> Session<'a> {
     }
 
     fn schema_change(&mut self, change: &SchemaChange, query: &QueryEvent<'_>, raw: &RawEvent<'_>) -> Result<()> {
-        let converged = self.applier.mode == ApplyMode::Strict;
-        if let Verdict::Run { sql, database } = change.decide(self.applier.transform, converged)? {
+        if let Verdict::Run { sql, database } = change.decide(self.applier.transform, &self.copied)? {
             if self.group.as_ref().is_some_and(|group| group.open) {
                 return Err(change.refused("it stands inside a transaction with changes of rows"));
             }

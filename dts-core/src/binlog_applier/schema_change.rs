@@ -1,5 +1,8 @@
 //! DDL in the stream: which statements are carried, and under which session.
+use std::collections::HashSet;
+
 use crate::binlog::QueryEvent;
+use crate::data::TableName;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::Dialect;
 use crate::sql::quote;
@@ -45,13 +48,13 @@ impl SchemaChange {
 
     /// Decides what to do.
     ///
-    /// `converged`: the copy is consistent. Before that, a change of a table that is being copied cannot be replayed: the
-    /// rows read so far are of the definition after it.
+    /// `copied`: the tables whose copy is not consistent yet. A change of one of them cannot be replayed: rows read so far
+    /// may be of the definition after it. Its creation is skipped: the table was seen, created and is being copied.
     ///
     /// # Errors
     /// [`ErrorKind::BinlogEvent`] for a change of rows logged as a statement; [`ErrorKind::SchemaChange`] for one that cannot
     /// be carried.
-    pub(super) fn decide(&self, transform: &Transform, converged: bool) -> Result<Verdict> {
+    pub(super) fn decide(&self, transform: &Transform, copied: &HashSet<TableName>) -> Result<Verdict> {
         let selection = &transform.selection;
         let tables: Vec<_> = self.statement.changed_tables().collect();
         let selected = tables.iter().filter(|table| selection.selects_table(table)).count();
@@ -73,7 +76,10 @@ impl SchemaChange {
                 if matches!(self.statement.kind, StatementKind::CreateTable { select: true, .. }) {
                     return Err(self.refused("CREATE TABLE ... SELECT is not carried yet"));
                 }
-                if !converged {
+                if tables.iter().any(|table| copied.contains(table)) {
+                    if matches!(self.statement.kind, StatementKind::CreateTable { .. }) {
+                        return Ok(Verdict::Skip);
+                    }
                     return Err(self.refused("the table's definition was changed while its rows were being copied"));
                 }
                 Ok(run())

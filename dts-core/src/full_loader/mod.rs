@@ -103,7 +103,7 @@ impl<'a> FullLoader<'a> {
         }
         let mut source = self.source.control(&stop)?;
         let converge_position = Position::Gtid(server::gtid_executed(&mut source)?);
-        Ok(FullLoadReport { tables: self.report(&mut control, by_insert)?, converge_position })
+        Ok(FullLoadReport { tables: self.read_report(&mut control, by_insert)?, converge_position })
     }
 
     /// Decides how rows are written.
@@ -222,7 +222,22 @@ impl<'a> FullLoader<'a> {
         }
     }
 
-    fn report(&self, control: &mut Connection, by_insert: bool) -> Result<Vec<TableReport>> {
+    /// Reports what earlier runs copied, without copying.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn report(&self, stop: &StopToken, progress: &Progress) -> Result<Vec<TableReport>> {
+        let reports = self.read_report(&mut self.target.control(stop)?, self.inserts()?)?;
+        for report in &reports {
+            if progress.table(&report.source).is_none() {
+                let counters = progress.add_table(report.source.clone(), report.rows, TableState::Copied);
+                counters.add(report.rows, report.bytes);
+            }
+        }
+        Ok(reports)
+    }
+
+    fn read_report(&self, control: &mut Connection, by_insert: bool) -> Result<Vec<TableReport>> {
         let mut reports = Vec::new();
         for row in self.ledger.tables(control)? {
             let chunks = self.ledger.chunks(control, row.id)?.len();

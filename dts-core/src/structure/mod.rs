@@ -102,6 +102,29 @@ impl<'a> Structure<'a> {
         Ok(report)
     }
 
+    /// Reads the tables that an earlier run created, as the source has them now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when one of them is gone from the source; else what a server answered.
+    pub fn recorded(&self, stop: &StopToken) -> Result<Vec<TablePlan>> {
+        let mut source = self.source.control(stop)?;
+        let rows = self.ledger.tables(&mut self.target.control(stop)?)?;
+        let mut plans = Vec::new();
+        for database in rows.iter().map(|row| &row.source.database).collect::<BTreeSet<_>>() {
+            let mut schemas: BTreeMap<TableName, TableSchema> = BTreeMap::new();
+            for schema in catalog::tables(&mut source, self.source.facts(), database, |_| true)? {
+                schemas.insert(schema.name.clone(), schema);
+            }
+            for row in rows.iter().filter(|row| row.source.database == *database) {
+                let schema = schemas.remove(&row.source).ok_or_else(|| {
+                    Error::from(ErrorKind::NotFound { what: "table", name: row.source.to_string() }).on(Side::Source)
+                })?;
+                plans.push(TablePlan { id: row.id, schema, target: row.target.clone() });
+            }
+        }
+        Ok(plans)
+    }
+
     fn selected_databases(&self, source: &mut Connection) -> Result<Vec<catalog::Database>> {
         let mut databases = catalog::databases(source)?;
         databases.retain(|database| self.transform.selection.selects_database(&database.name));
@@ -338,8 +361,12 @@ fn definition(
             })
         })
         .collect();
-    let explicit =
-        Explicit { table_collation: &plan.schema.collation, columns: &columns, names: charset_names(target) };
+    let explicit = Explicit {
+        table_collation: &plan.schema.collation,
+        columns: &columns,
+        names: charset_names(target),
+        mariadb_target: target.flavor == Flavor::MariaDb,
+    };
     let rewrites = definition.explicit(&explicit)?;
     let key = plan.schema.row_key().filter(|key| key.index != "PRIMARY").map(|key| key.index);
     let keep: Vec<&str> = key.iter().map(String::as_str).collect();
