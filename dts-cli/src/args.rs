@@ -157,7 +157,7 @@ pub(crate) struct CheckArgs {
     /// Percent of the chunks whose content is compared, with --mode partial [default: the task file's check.ratio]
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub(crate) ratio: Option<f64>,
-    /// Only these tables (names or patterns as in the task file, by their names on the source), separated by commas
+    /// Only these tables, by their names on the source, separated by commas
     #[arg(long, value_name = "DB.TABLE", value_delimiter = ',')]
     pub(crate) tables: Vec<String>,
     /// Seed of the choice of chunks, to repeat a partial check

@@ -3,22 +3,22 @@
 //! Two threads share the work. The one that calls [`Runner::run`] drives the engine, tries again after transient errors
 //! and decides the task's next state. The other one ([`Runner::report`]) looks at the counters a few times a second: it
 //! draws progress, shows that this process lives, and writes the status that `dts status` reads.
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dts_core::checker::{CheckMode, CheckOptions, CheckProgress, CheckReport};
 use dts_core::error::{Error, Recovery, Result};
-use dts_core::migration::{RunReport, State, TaskType, Until};
+use dts_core::migration::{RunReport, State, Until};
 use dts_core::progress::{Progress, ProgressSnapshot};
 use dts_core::stop::StopToken;
-use dts_core::validator::{ItemResult, ValidationReport};
+use dts_core::validator::{ItemResult, TaskType, ValidationReport};
 
 use crate::config::TaskFile;
 use crate::engine::Engine;
 use crate::output::Console;
 use crate::output::json::{CheckDocument, ErrorDocument, ValidationDocument};
 use crate::output::progress::{Display, Meter, Rates, View};
-use crate::output::{format, json, status};
+use crate::output::{format, status};
 use crate::store::{Lease, Sample, Store};
 
 /// How often counters are looked at.
@@ -87,7 +87,7 @@ impl<'a> Job<'a> {
     /// Takes what a task file says.
     pub(crate) fn new(file: &'a TaskFile, engine: &'a dyn Engine) -> Self {
         let options = &file.options;
-        Job { task: &options.name, task_type: options.task_type, check: options.check.clone(), engine }
+        Job { task: &options.name, task_type: options.task_type, check: file.check.clone(), engine }
     }
 }
 
@@ -107,6 +107,8 @@ struct Desk {
     state: State,
     /// The counters of the present attempt; each begins with fresh ones.
     progress: Progress,
+    /// The counters of the comparison under way.
+    check: Option<Arc<CheckProgress>>,
     retries: u64,
     target_position: Option<String>,
     lease_lost: Option<Error>,
@@ -129,6 +131,7 @@ impl<'a> Runner<'a> {
             store,
             state,
             progress: Progress::new(),
+            check: None,
             retries: 0,
             target_position: None,
             lease_lost: None,
@@ -157,7 +160,7 @@ impl<'a> Runner<'a> {
             Ok(report) => {
                 let document = ValidationDocument::from(&report);
                 let text = serde_json::to_string(&document).unwrap_or_default();
-                self.desk().store.add_validation(self.job.task, json::item_result(report.result()), &text)?;
+                self.desk().store.add_validation(self.job.task, report.result().as_str(), &text)?;
                 if report.result() == ItemResult::Fail {
                     self.advance(State::ValidationFailed, "items failed", None)?;
                 } else {
@@ -198,16 +201,17 @@ impl<'a> Runner<'a> {
     }
 
     fn work(&self, goal: Goal) -> Result<Outcome> {
-        if self.job.task_type != TaskType::FullAndIncremental || goal == Goal::Loaded {
-            let report =
-                self.patiently(|progress| self.job.engine.run(Until::Loaded, &self.stop, progress))?;
-            return Ok(Outcome { report: Some(report), check: None });
-        }
-        if goal == Goal::StayInSync {
+        let is_incremental = self.job.task_type == TaskType::FullAndIncremental;
+        if is_incremental && goal == Goal::StayInSync {
             return self.stay_in_sync();
         }
-        let report = self.patiently(|progress| self.job.engine.run(Until::Synced, &self.stop, progress))?;
+        // A task without changes ends by itself once its rows are consistent and its indexes are built.
+        let until = if goal == Goal::Loaded { Until::Loaded } else { Until::Synced };
+        let report = self.patiently(|progress| self.job.engine.run(until, &self.stop, progress))?;
         self.desk().target_position.clone_from(&report.target_position);
+        if goal == Goal::Loaded || !is_incremental {
+            return Ok(Outcome { report: Some(report), check: None });
+        }
         // Nobody applies while this thread compares, so the check does.
         let check = match self.job.check.mode {
             CheckMode::None => None,
@@ -248,12 +252,11 @@ impl<'a> Runner<'a> {
     }
 
     fn check(&self, apply_here: bool) -> Result<CheckReport> {
-        let report = self.job.engine.check(
-            self.job.check.clone(),
-            apply_here,
-            &self.stop,
-            &CheckProgress::default(),
-        )?;
+        let progress = Arc::new(CheckProgress::new());
+        self.desk().check = Some(progress.clone());
+        let report = self.job.engine.check(self.job.check.clone(), apply_here, &self.stop, &progress);
+        self.desk().check = None;
+        let report = report?;
         let document = CheckDocument::from(&report);
         let text = serde_json::to_string(&document).unwrap_or_default();
         self.desk().store.add_comparison(self.job.task, document.conclusion, &text)?;
@@ -304,7 +307,7 @@ impl<'a> Runner<'a> {
     /// Brings the task into the state that follows from the result.
     fn settle(&self, goal: Goal, result: Result<Outcome>) -> Result<Outcome> {
         match &result {
-            Ok(_) if self.job.task_type != TaskType::FullAndIncremental => {
+            Ok(_) if self.is_whole(goal) => {
                 self.advance(State::Completing, "all that the task carries is there", None)?;
                 self.advance(State::Completed, "done", None)?;
             }
@@ -322,6 +325,15 @@ impl<'a> Runner<'a> {
             }
         }
         result
+    }
+
+    /// Returns whether a run that reached its goal has done all that the task is about.
+    fn is_whole(&self, goal: Goal) -> bool {
+        match self.job.task_type {
+            TaskType::Structure => true,
+            TaskType::Full => goal != Goal::Loaded,
+            TaskType::FullAndIncremental => false,
+        }
     }
 
     fn pause(&self, reason: &str) -> Result<()> {
@@ -343,8 +355,11 @@ impl<'a> Runner<'a> {
             let snapshot = progress.snapshot();
             let rates = meter.rates(now, &snapshot);
             self.follow(&snapshot);
-            let state = self.desk().state;
-            let view = View { name: self.job.task, state, snapshot: &snapshot, rates };
+            let (state, check) = {
+                let desk = self.desk();
+                (desk.state, desk.check.as_ref().map(|check| check.counts()))
+            };
+            let view = View { name: self.job.task, state, snapshot: &snapshot, rates, check };
             display.show(&view);
             if now >= write_at || is_last {
                 write_at = now + WRITE_EVERY;

@@ -8,7 +8,7 @@ use crate::args::FileArgs;
 use crate::config::TaskFile;
 use crate::exit::ExitStatus;
 use crate::home::Home;
-use crate::output::json::{ValidationDocument, item_result};
+use crate::output::json::ValidationDocument;
 use crate::output::next_action::shell_word;
 use crate::output::{Console, validation};
 use crate::runner::{Job, Runner};
@@ -32,7 +32,7 @@ pub(super) fn execute(args: &FileArgs, home: &Home, console: &Console) -> Result
         // The task has begun: looking does not change where it stands.
         let report = migration.validate(&stop)?;
         let text = serde_json::to_string(&ValidationDocument::from(&report)).unwrap_or_default();
-        store.add_validation(name, item_result(report.result()), &text)?;
+        store.add_validation(name, report.result().as_str(), &text)?;
         report
     };
     console.text(&validation::full(&report, console.has_color()));

@@ -1,14 +1,14 @@
 //! One task file, read and checked.
 use std::path::{Path, PathBuf};
 
-use dts_core::checker::CheckMode;
+use dts_core::checker::{CheckMode, CheckOptions};
 use dts_core::error::{ErrorKind, Result};
 use dts_core::full_loader::{LoadMethod, RateLimit};
-use dts_core::migration::{MigrationOptions, ObjectKinds, TaskType};
+use dts_core::migration::{MigrationOptions, ObjectKinds};
 use dts_core::source::SourceOptions;
 use dts_core::target::TargetOptions;
 use dts_core::transform::{ObjectSelection, Route, Transform};
-use dts_core::validator::EndpointKind;
+use dts_core::validator::{EndpointKind, TaskType};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -28,6 +28,8 @@ pub(crate) struct TaskFile {
     pub(crate) warnings: Vec<String>,
     /// What the migration is to do.
     pub(crate) options: MigrationOptions,
+    /// The comparison that is made when the task gets in sync.
+    pub(crate) check: CheckOptions,
 }
 
 const SECTIONS: Keys = &["task", "source", "target", "objects", "load", "apply", "check", "validate"];
@@ -86,7 +88,7 @@ impl TaskFile {
 
         let task = root.section("task", &["name", "type", "start_at"])?;
         let name = task.string("name")?;
-        let task_type = task.choice("type", &TASK_TYPES)?.unwrap_or_default();
+        let task_type = task.choice("type", &TASK_TYPES)?.unwrap_or(TaskType::FullAndIncremental);
         let start_at = start_at(&task)?;
         let Some(name) = name else { return Err(task.missing("name", "the task's name")) };
 
@@ -120,11 +122,11 @@ impl TaskFile {
         load(&root.section("load", LOAD_KEYS)?, &mut options)?;
         apply(&root.section("apply", &["workers", "spool_gib_max"])?, &mut options)?;
         options.apply.spool_folder = Some(home.join("spool").join(&options.name));
-        check(&root.section("check", &["mode", "ratio", "row_count_ratio"])?, &mut options)?;
+        let check = check(&root.section("check", &["mode", "ratio", "row_count_ratio"])?)?;
         options.validate_ignore = root.section("validate", &["ignore"])?.strings("ignore")?;
 
         let hash = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(TaskFile { path: absolute, hash, start_at, warnings, options })
+        Ok(TaskFile { path: absolute, hash, start_at, warnings, options, check })
     }
 }
 
@@ -179,11 +181,12 @@ fn apply(section: &Section<'_, '_>, options: &mut MigrationOptions) -> Result<()
     Ok(())
 }
 
-fn check(section: &Section<'_, '_>, options: &mut MigrationOptions) -> Result<()> {
-    options.check.mode = section.choice("mode", &CHECK_MODES)?.unwrap_or(CheckMode::Partial);
-    options.check.ratio = section.percent("ratio")?.unwrap_or(10.0);
-    options.check.row_count_ratio = section.percent("row_count_ratio")?.unwrap_or(100.0);
-    Ok(())
+fn check(section: &Section<'_, '_>) -> Result<CheckOptions> {
+    let mut options = CheckOptions::default();
+    options.mode = section.choice("mode", &CHECK_MODES)?.unwrap_or(CheckMode::Partial);
+    options.ratio = section.percent("ratio")?.unwrap_or(10.0);
+    options.row_count_ratio = section.percent("row_count_ratio")?.unwrap_or(100.0);
+    Ok(options)
 }
 
 #[cfg(test)]
@@ -261,8 +264,8 @@ mod tests {
             (4, 16 << 20, 0)
         );
         assert_eq!((options.apply.workers, options.apply.spool_bytes_max), (4, 50 << 30));
-        assert_eq!(options.check.mode, CheckMode::Partial);
-        assert!((options.check.ratio - 10.0).abs() < f64::EPSILON);
+        assert_eq!(task.check.mode, CheckMode::Partial);
+        assert!((task.check.ratio - 10.0).abs() < f64::EPSILON);
         assert!(options.target.load_binlog);
         assert_eq!(options.source.connection.address.to_string(), "a:3306");
         assert_eq!(options.source.connection.connect_timeout, Duration::from_secs(10));

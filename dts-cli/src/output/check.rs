@@ -5,19 +5,23 @@ use super::format::{count, counted};
 use super::json::{check_mode, conclusion, difference_kind};
 use super::table::{Tone, cell, render, table};
 
-/// How many differing keys of one table are listed; the JSON document has all that were found.
+/// How many differing keys of one table are listed; the JSON document has all that were kept.
 const KEYS_SHOWN: usize = 10;
 
 /// Returns a line per table, the first differing keys, and the conclusion.
 pub(crate) fn full(report: &CheckReport, color: bool) -> String {
     let mut tables: Vec<&TableCheck> = report.tables.iter().collect();
-    tables.sort_by_key(|table| (!is_different(table), table.skipped.is_none()));
+    tables.sort_by_key(|table| match table.conclusion() {
+        Conclusion::Different => 0,
+        Conclusion::Incomplete => 1,
+        Conclusion::Same => 2,
+    });
     let mut text = String::new();
     if !tables.is_empty() {
         text.push_str(&rows(&tables, color));
         text.push_str("\n\n");
     }
-    for table in tables.iter().filter(|table| !table.differences.is_empty()) {
+    for table in tables.iter().filter(|table| table.differences_count > 0) {
         text.push_str(&keys(table));
     }
     text.push_str(&in_one_line(report));
@@ -27,58 +31,71 @@ pub(crate) fn full(report: &CheckReport, color: bool) -> String {
 
 /// Returns the conclusion with what it rests on.
 pub(crate) fn in_one_line(report: &CheckReport) -> String {
-    let chunks: u64 = report.tables.iter().map(|table| table.chunks).sum();
-    let differences: usize = report.tables.iter().map(|table| table.differences.len()).sum();
-    let skipped = report.tables.iter().filter(|table| table.skipped.is_some()).count();
-    let mut text = format!(
-        "check: {} (mode {}, {} compared in {} of {}, seed {}",
-        conclusion(report.conclusion),
-        check_mode(report.mode),
-        counted(report.rows_compared, "row"),
-        counted(chunks, "chunk"),
-        counted(report.tables.len() as u64, "table"),
-        report.seed,
-    );
-    if report.conclusion == Conclusion::Different {
-        text.push_str(&format!(", {} listed", counted(differences as u64, "differing row")));
+    let sum = |of: fn(&TableCheck) -> u64| report.tables.iter().map(of).sum::<u64>();
+    let mut facts = vec![
+        format!("mode {}", check_mode(report.mode)),
+        format!(
+            "{} compared in {} of {}",
+            counted(report.rows_compared, "row"),
+            counted(sum(|table| table.chunks), "chunk"),
+            counted(report.tables.len() as u64, "table"),
+        ),
+    ];
+    if let Some(seed) = report.seed {
+        facts.push(format!(
+            "{} of the chunks chosen with seed {seed}",
+            count(sum(|table| table.chunks_total))
+        ));
     }
-    if skipped > 0 {
-        text.push_str(&format!(", {} not compared", counted(skipped as u64, "table")));
+    let differences = sum(|table| table.differences_count);
+    if differences > 0 {
+        facts.push(counted(differences, "differing row"));
     }
-    text.push(')');
-    text
+    let incomplete =
+        report.tables.iter().filter(|table| table.conclusion() == Conclusion::Incomplete).count();
+    if incomplete > 0 {
+        facts.push(format!("{} not compared whole", counted(incomplete as u64, "table")));
+    }
+    format!("check: {} ({})", conclusion(report.conclusion), facts.join(", "))
 }
 
 fn rows(tables: &[&TableCheck], color: bool) -> String {
-    let mut out =
-        table(&["result", "table", "rows source", "rows target", "compared", "chunks", "different"], color);
+    let mut out = table(
+        &["result", "table", "rows source", "rows target", "compared", "chunks", "different", "note"],
+        color,
+    );
     for table in tables {
-        let (word, tone) = match (&table.skipped, is_different(table)) {
+        let (word, tone) = match (&table.skipped, table.conclusion()) {
             (Some(_), _) => ("skipped", Tone::Doubtful),
-            (None, true) => ("different", Tone::Bad),
-            (None, false) => ("same", Tone::Good),
+            (None, Conclusion::Different) => ("different", Tone::Bad),
+            (None, Conclusion::Incomplete) => ("incomplete", Tone::Doubtful),
+            (None, Conclusion::Same) => ("same", Tone::Good),
         };
         let name = if table.source == table.target {
             table.source.to_string()
         } else {
             format!("{} -> {}", table.source, table.target)
         };
+        let mut note = table.skipped.clone().or_else(|| table.incomplete.clone()).unwrap_or_default();
+        if table.rows_unsettled > 0 {
+            note.push_str(&format!(" ({} kept changing)", counted(table.rows_unsettled, "row")));
+        }
         out.add_row([
             cell(word, tone),
             cell(name, Tone::Plain),
             cell(count(table.rows_source), Tone::Plain),
             cell(count(table.rows_target), Tone::Plain),
-            cell(table.skipped.clone().unwrap_or_else(|| count(table.rows_compared)), Tone::Plain),
-            cell(count(table.chunks), Tone::Plain),
-            cell(count(table.chunks_different), Tone::Plain),
+            cell(count(table.rows_compared), Tone::Plain),
+            cell(format!("{} of {}", count(table.chunks), count(table.chunks_total)), Tone::Plain),
+            cell(count(table.differences_count), Tone::Plain),
+            cell(note.trim(), Tone::Plain),
         ]);
     }
     render(&out)
 }
 
 fn keys(table: &TableCheck) -> String {
-    let mut text =
-        format!("{}: {}\n", table.source, counted(table.differences.len() as u64, "differing row"));
+    let mut text = format!("{}: {}\n", table.source, counted(table.differences_count, "differing row"));
     for difference in table.differences.iter().take(KEYS_SHOWN) {
         let key: Vec<String> =
             difference.key.iter().map(|(column, value)| format!("{column}={value}")).collect();
@@ -89,13 +106,13 @@ fn keys(table: &TableCheck) -> String {
         };
         text.push_str(&format!("  {:9} {}{columns}\n", difference_kind(difference.kind), key.join(" ")));
     }
-    if table.differences.len() > KEYS_SHOWN {
-        text.push_str(&format!("  and {} more: --json lists them\n", table.differences.len() - KEYS_SHOWN));
+    let shown = table.differences.len().min(KEYS_SHOWN) as u64;
+    if table.differences_count > shown {
+        text.push_str(&format!(
+            "  and {} more; --json lists more of them\n",
+            count(table.differences_count - shown)
+        ));
     }
     text.push('\n');
     text
-}
-
-fn is_different(table: &TableCheck) -> bool {
-    table.chunks_different > 0 || !table.differences.is_empty()
 }

@@ -54,11 +54,6 @@ impl Console {
         Console { json: global.json, color_out: color(out), color_err: color(err), progress, bars }
     }
 
-    /// Returns whether programs read stdout.
-    pub(crate) fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// Returns whether people's output on stdout has colours.
     pub(crate) fn has_color(&self) -> bool {
         self.color_out

@@ -2,7 +2,7 @@
 //! renamed or removed.
 use dts_core::checker::{CheckMode, CheckReport, Conclusion, DifferenceKind};
 use dts_core::error::Error;
-use dts_core::validator::{ItemResult, ValidationReport};
+use dts_core::validator::ValidationReport;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -98,8 +98,8 @@ pub(crate) struct ValidationDocument {
 
 #[derive(Debug, Serialize)]
 struct ItemDocument {
-    id: String,
-    group: String,
+    id: &'static str,
+    group: &'static str,
     result: &'static str,
     expected: String,
     actual: String,
@@ -111,27 +111,16 @@ struct ItemDocument {
 impl From<&ValidationReport> for ValidationDocument {
     fn from(report: &ValidationReport) -> Self {
         let items = report.items.iter().map(|item| ItemDocument {
-            id: item.id.to_string(),
-            group: item.group.to_string(),
-            result: item_result(item.result),
+            id: item.id,
+            group: item.group,
+            result: item.result.as_str(),
             expected: item.expected.clone(),
             actual: item.actual.clone(),
             message: item.message.clone(),
             fix: item.fix.clone(),
             objects: item.objects.clone(),
         });
-        ValidationDocument { result: item_result(report.result()), items: items.collect() }
-    }
-}
-
-/// Returns the word for the outcome of an item.
-pub(crate) fn item_result(result: ItemResult) -> &'static str {
-    match result {
-        ItemResult::Pass => "pass",
-        ItemResult::Warn => "warn",
-        ItemResult::Fail => "fail",
-        ItemResult::Blocked => "blocked",
-        ItemResult::Ignored => "ignored",
+        ValidationDocument { result: report.result().as_str(), items: items.collect() }
     }
 }
 
@@ -140,7 +129,7 @@ pub(crate) fn item_result(result: ItemResult) -> &'static str {
 pub(crate) struct CheckDocument {
     pub(crate) conclusion: &'static str,
     mode: &'static str,
-    seed: u64,
+    seed: Option<u64>,
     rows_compared: u64,
     tables: Vec<TableCheckDocument>,
 }
@@ -148,12 +137,17 @@ pub(crate) struct CheckDocument {
 #[derive(Debug, Serialize)]
 struct TableCheckDocument {
     table: String,
+    target: String,
     rows_source: u64,
     rows_target: u64,
     rows_compared: u64,
     chunks: u64,
+    chunks_total: u64,
     chunks_different: u64,
     differences: Vec<DifferenceDocument>,
+    differences_count: u64,
+    rows_unsettled: u64,
+    incomplete: Option<String>,
     skipped: Option<String>,
 }
 
@@ -168,11 +162,16 @@ impl From<&CheckReport> for CheckDocument {
     fn from(report: &CheckReport) -> Self {
         let tables = report.tables.iter().map(|table| TableCheckDocument {
             table: table.source.to_string(),
+            target: table.target.to_string(),
             rows_source: table.rows_source,
             rows_target: table.rows_target,
             rows_compared: table.rows_compared,
             chunks: table.chunks,
+            chunks_total: table.chunks_total,
             chunks_different: table.chunks_different,
+            differences_count: table.differences_count,
+            rows_unsettled: table.rows_unsettled,
+            incomplete: table.incomplete.clone(),
             differences: table
                 .differences
                 .iter()

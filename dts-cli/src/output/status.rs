@@ -161,7 +161,7 @@ pub(crate) fn list(tasks: &[(Task, StatusDocument)], color: bool) -> String {
 
 /// Returns the document of a task that this process works on.
 pub(crate) fn of_progress(view: &View<'_>) -> StatusDocument {
-    let View { name, state, snapshot, rates } = view;
+    let View { name, state, snapshot, rates, check: _ } = view;
     let time = |time: Option<SystemTime>| {
         time.and_then(|time| Timestamp::try_from(time).ok()).map(|time| format!("{time:.3}"))
     };

@@ -1,31 +1,17 @@
 //! The outcome of a validation for people: worst first.
 use dts_core::validator::{Item, ItemResult, ValidationReport};
 
-use super::json::item_result;
 use super::table::{Tone, cell, render, table};
 
 /// Returns all items, grouped; groups and items with the worst first.
 pub(crate) fn full(report: &ValidationReport, color: bool) -> String {
-    let mut groups: Vec<(String, Vec<&Item>)> = Vec::new();
-    for item in &report.items {
-        let group = item.group.to_string();
-        match groups.iter_mut().find(|(name, _)| *name == group) {
-            Some((_, items)) => items.push(item),
-            None => groups.push((group, vec![item])),
-        }
-    }
-    for (_, items) in &mut groups {
-        items.sort_by_key(|item| rank(item.result));
-    }
-    groups.sort_by_key(|(_, items)| items.first().map(|item| rank(item.result)));
-    let items = groups.into_iter().flat_map(|(_, items)| items);
-    format!("{}\n\n{}\n", rows(items, color), conclusion(report))
+    format!("{}\n\n{}\n", rows(report.worst_first(), color), conclusion(report))
 }
 
 /// Returns only what needs attention, and the conclusion.
 pub(crate) fn brief(report: &ValidationReport, color: bool) -> String {
-    let mut items: Vec<&Item> = report.items.iter().filter(|item| item.result != ItemResult::Pass).collect();
-    items.sort_by_key(|item| rank(item.result));
+    let items: Vec<&Item> =
+        report.worst_first().into_iter().filter(|item| item.result != ItemResult::Pass).collect();
     if items.is_empty() {
         return format!("{}\n", conclusion(report));
     }
@@ -54,9 +40,9 @@ fn rows<'i>(items: impl IntoIterator<Item = &'i Item>, color: bool) -> String {
             }
         }
         out.add_row([
-            cell(item_result(item.result), tone),
-            cell(&item.group, Tone::Faint),
-            cell(&item.id, Tone::Plain),
+            cell(item.result, tone),
+            cell(item.group, Tone::Faint),
+            cell(item.id, Tone::Plain),
             cell(&item.actual, Tone::Plain),
             cell(meaning, Tone::Plain),
         ]);
@@ -89,20 +75,5 @@ fn conclusion(report: &ValidationReport) -> String {
         .filter(|(number, _)| *number > 0)
         .map(|(number, word)| format!("{number} {word}"))
         .collect();
-    format!(
-        "validation: {} ({} items: {})",
-        item_result(report.result()),
-        report.items.len(),
-        counts.join(", ")
-    )
-}
-
-fn rank(result: ItemResult) -> u8 {
-    match result {
-        ItemResult::Fail => 0,
-        ItemResult::Blocked => 1,
-        ItemResult::Warn => 2,
-        ItemResult::Ignored => 3,
-        ItemResult::Pass => 4,
-    }
+    format!("validation: {} ({} items: {})", report.result(), report.items.len(), counts.join(", "))
 }

@@ -1,4 +1,5 @@
 //! Bars that move, on a terminal.
+use dts_core::checker::CheckCounts;
 use dts_core::progress::{Step, TableSnapshot, TableState};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -27,6 +28,15 @@ impl Bars {
 
     pub(super) fn show(&mut self, view: &View<'_>) {
         let texts = self.texts(view);
+        self.draw(texts);
+    }
+
+    pub(super) fn show_check(&mut self, counts: &CheckCounts) {
+        let text = check_text(counts, self.has_color);
+        self.draw(vec![text]);
+    }
+
+    fn draw(&mut self, texts: Vec<String>) {
         while self.lines.len() > texts.len() {
             if let Some(line) = self.lines.pop() {
                 line.finish_and_clear();
@@ -57,6 +67,7 @@ impl Bars {
 
     fn texts(&self, view: &View<'_>) -> Vec<String> {
         let mut texts = vec![head(view, self.has_color)];
+        texts.extend(view.check.iter().map(|counts| check_text(counts, self.has_color)));
         let mut tables: Vec<&TableSnapshot> = view
             .snapshot
             .tables
@@ -82,7 +93,7 @@ impl Bars {
 }
 
 fn head(view: &View<'_>, has_color: bool) -> String {
-    let View { name, state, snapshot, rates } = view;
+    let View { name, state, snapshot, rates, check: _ } = view;
     let step = snapshot.step.map_or("starting", Step::name);
     let mut parts = Vec::new();
     match snapshot.step {
@@ -119,6 +130,20 @@ fn head(view: &View<'_>, has_color: bool) -> String {
         parts.push(format!("retries {}", snapshot.retries));
     }
     format!("{name}  {state}  {step}  {}", parts.join("  "))
+}
+
+fn check_text(counts: &CheckCounts, has_color: bool) -> String {
+    let rows = counts.rows_estimated.max(counts.rows_compared);
+    let part = percent(counts.rows_compared, rows);
+    format!(
+        "check  {} {part:5.1} %  {} of {} rows  {} of {} tables  {} differences",
+        bar(part, has_color),
+        count(counts.rows_compared),
+        count(rows),
+        counts.tables_done,
+        counts.tables,
+        count(counts.differences),
+    )
 }
 
 fn count_of(rate: f64) -> String {

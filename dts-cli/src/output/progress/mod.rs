@@ -5,6 +5,7 @@ mod status_line;
 
 use std::time::{Duration, Instant};
 
+use dts_core::checker::CheckCounts;
 use dts_core::migration::State;
 use dts_core::progress::ProgressSnapshot;
 
@@ -23,6 +24,8 @@ pub(crate) struct View<'v> {
     pub(crate) state: State,
     pub(crate) snapshot: &'v ProgressSnapshot,
     pub(crate) rates: Rates,
+    /// The comparison that is made meanwhile.
+    pub(crate) check: Option<CheckCounts>,
 }
 
 /// Shows views as they come.
@@ -51,10 +54,34 @@ impl Display {
             Display::Lines { console, due } => {
                 if Instant::now() >= *due {
                     console.note(&status_line::status_line(view));
+                    if let Some(counts) = &view.check {
+                        console.note(&status_line::check_line(view.name, counts));
+                    }
                     *due += LINE_EVERY;
                 }
             }
             Display::Off => {}
+        }
+    }
+
+    /// Shows a comparison that is made by itself.
+    pub(crate) fn show_check(&mut self, name: &str, counts: &CheckCounts) {
+        match self {
+            Display::Bars(bars) => bars.show_check(counts),
+            Display::Lines { console, due } => {
+                if Instant::now() >= *due {
+                    console.note(&status_line::check_line(name, counts));
+                    *due += LINE_EVERY;
+                }
+            }
+            Display::Off => {}
+        }
+    }
+
+    /// Takes the bars off the screen.
+    pub(crate) fn clear(self) {
+        if let Display::Bars(bars) = self {
+            bars.clear();
         }
     }
 

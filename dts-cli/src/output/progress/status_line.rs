@@ -1,4 +1,5 @@
 //! One line with everything, of fixed order, so that it can be found and cut by programs.
+use dts_core::checker::CheckCounts;
 use dts_core::data::Position;
 use jiff::Timestamp;
 
@@ -7,7 +8,7 @@ use crate::output::format::percent;
 
 /// Returns the line. `-` stands for what is not known or does not apply.
 pub(super) fn status_line(view: &View<'_>) -> String {
-    let View { name, state, snapshot, rates } = view;
+    let View { name, state, snapshot, rates, check: _ } = view;
     let seconds = |value: Option<std::time::Duration>| {
         value.map_or("-".to_owned(), |v| format!("{:.1}", v.as_secs_f64()))
     };
@@ -36,6 +37,22 @@ pub(super) fn status_line(view: &View<'_>) -> String {
     )
 }
 
+/// Returns the line of a comparison.
+pub(super) fn check_line(name: &str, counts: &CheckCounts) -> String {
+    format!(
+        "{:.0} task={name} check tables={}/{} rows={}/{} percent={:.1} chunks={} chunks_different={} differences={}",
+        Timestamp::now(),
+        counts.tables_done,
+        counts.tables,
+        counts.rows_compared,
+        counts.rows_estimated.max(counts.rows_compared),
+        percent(counts.rows_compared, counts.rows_estimated.max(counts.rows_compared)),
+        counts.chunks_done,
+        counts.chunks_different,
+        counts.differences,
+    )
+}
+
 fn mib(bytes: f64) -> f64 {
     bytes / 1_048_576.0
 }
@@ -51,7 +68,13 @@ mod tests {
     #[test]
     fn the_order_is_fixed() {
         let snapshot = Progress::new().snapshot();
-        let view = View { name: "shop", state: State::Running, snapshot: &snapshot, rates: Rates::default() };
+        let view = View {
+            name: "shop",
+            state: State::Running,
+            snapshot: &snapshot,
+            rates: Rates::default(),
+            check: None,
+        };
         let line = status_line(&view);
         let (_, rest) = line.split_once(' ').unwrap();
         assert_eq!(
