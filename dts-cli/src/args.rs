@@ -18,7 +18,7 @@ Begin with `dts demo` to see it work, or with `dts init task.toml` for your own 
 
 /// Moves live MySQL databases to another MySQL server and proves the result equal.
 #[derive(Debug, Parser)]
-#[command(name = "dts", version, about, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "dts", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub(crate) struct Args {
     /// What holds for every command.
     #[command(flatten)]
@@ -47,19 +47,16 @@ pub(crate) struct GlobalArgs {
     /// No progress bars or status lines on stderr
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
-    /// Colours in people's output
-    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN", hide_possible_values = false)]
+    /// Colours in people's output: auto (on a terminal, unless $NO_COLOR is set), always or never
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN", hide_possible_values = true)]
     pub(crate) color: ColorChoice,
 }
 
 /// When to use colours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum ColorChoice {
-    /// On a terminal, unless `$NO_COLOR` is set
     Auto,
-    /// Always
     Always,
-    /// Never
     Never,
 }
 

@@ -22,6 +22,11 @@ impl Home {
             .ok_or_else(|| Error::invalid("$HOME", "", "a folder; or give one with --home"))
     }
 
+    /// Takes this folder.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Home(path)
+    }
+
     /// Creates the folder, readable only by this user, unless it is there.
     ///
     /// # Errors

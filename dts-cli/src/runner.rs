@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::output::Console;
 use crate::output::json::{CheckDocument, ErrorDocument, ValidationDocument};
 use crate::output::progress::{Display, Meter, Rates, View};
-use crate::output::{format, status};
+use crate::output::{check, format, status};
 use crate::store::{Lease, Sample, Store};
 
 /// How often counters are looked at.
@@ -242,7 +242,7 @@ impl<'a> Runner<'a> {
             }
         }
         match self.check(false) {
-            Ok(_) => {}
+            Ok(report) => self.console.text(&check::full(&report, self.console.has_color())),
             Err(error) if error.is_interrupted() => {}
             Err(error) => self.console.note(&format!(
                 "the check in sync could not be made: {error}\n  what to do: dts check {}",
@@ -260,7 +260,6 @@ impl<'a> Runner<'a> {
         let document = CheckDocument::from(&report);
         let text = serde_json::to_string(&document).unwrap_or_default();
         self.desk().store.add_comparison(self.job.task, document.conclusion, &text)?;
-        self.console.text(&crate::output::check::full(&report, self.console.has_color()));
         Ok(report)
     }
 

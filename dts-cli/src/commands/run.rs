@@ -9,7 +9,7 @@ use crate::args::{RunArgs, UntilChoice};
 use crate::exit::ExitStatus;
 use crate::home::Home;
 use crate::output::json::ValidationDocument;
-use crate::output::{Console, status, summary, validation};
+use crate::output::{Console, check, status, summary, validation};
 use crate::runner::{Goal, Job, Runner};
 use crate::signals;
 use crate::store::Store;
@@ -57,6 +57,9 @@ pub(super) fn execute(args: &RunArgs, home: &Home, console: &Console) -> Result<
     if let Some(report) = &outcome.report {
         let until = if goal == Goal::Loaded { Until::Loaded } else { Until::Synced };
         console.text(&summary::run(name, until, report, console.has_color()));
+    }
+    if let Some(report) = &outcome.check {
+        console.text(&check::full(report, console.has_color()));
     }
     console.text(&format!("next: {}", document.next_action));
     Ok(match outcome.check.map(|check| check.conclusion) {

@@ -130,7 +130,7 @@ pub(crate) struct CheckDocument {
     pub(crate) conclusion: &'static str,
     mode: &'static str,
     seed: Option<u64>,
-    rows_compared: u64,
+    pub(crate) rows_compared: u64,
     tables: Vec<TableCheckDocument>,
 }
 

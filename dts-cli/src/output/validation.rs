@@ -60,7 +60,8 @@ fn some_of(names: &[String]) -> String {
     text
 }
 
-fn conclusion(report: &ValidationReport) -> String {
+/// Returns the result with how many items ended how.
+pub(crate) fn conclusion(report: &ValidationReport) -> String {
     let number = |result| report.items.iter().filter(|item| item.result == result).count();
     let counts = [
         (ItemResult::Fail, "failed"),
