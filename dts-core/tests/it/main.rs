@@ -1,4 +1,6 @@
 //! Tests of `dts-core` against real servers.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 mod binlog_decode;
+mod migrate;
+mod support;
 mod validate;
