@@ -2,6 +2,8 @@
 pub mod binlog;
 pub mod data;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod server;
 pub mod source;
 pub mod sql;
