@@ -1,18 +1,6 @@
 //! How changes are applied.
 use std::path::PathBuf;
 
-/// What happens when a change does not fit the target's row after the converge point.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum OnDivergence {
-    /// The task stops with the table, the kind of change and the position.
-    #[default]
-    Stop,
-    /// The row is made what the change says, and the divergence is counted and logged.
-    Repair,
-    /// The divergence is counted and logged; the row stays.
-    Log,
-}
-
 /// How changes are applied.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -23,8 +11,6 @@ pub struct BinlogApplyOptions {
     pub spool_bytes_max: u64,
     /// Folder for the spool; without one nothing is spooled and the source's log must last for the copy.
     pub spool_folder: Option<PathBuf>,
-    /// What happens when a change does not fit.
-    pub on_divergence: OnDivergence,
 }
 
 impl Default for BinlogApplyOptions {
@@ -33,7 +19,6 @@ impl Default for BinlogApplyOptions {
             workers: 4,
             spool_bytes_max: 50 << 30,
             spool_folder: None,
-            on_divergence: OnDivergence::default(),
         }
     }
 }

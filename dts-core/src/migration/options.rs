@@ -1,24 +1,11 @@
 //! Everything that says what a migration is to do.
 use crate::binlog_applier::BinlogApplyOptions;
-use crate::checker::CheckOptions;
 use crate::error::{Error, Result};
 use crate::full_loader::FullLoadOptions;
 use crate::source::SourceOptions;
 use crate::target::TargetOptions;
 use crate::transform::Transform;
-use crate::validator::EndpointKind;
-
-/// What a task carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum TaskType {
-    /// Definitions only.
-    Structure,
-    /// Definitions and the rows that exist.
-    Full,
-    /// Definitions, rows, and every change until the task is completed.
-    #[default]
-    FullAndIncremental,
-}
+use crate::validator::{EndpointKind, TaskType};
 
 /// Which kinds of objects besides tables are carried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,8 +52,6 @@ pub struct MigrationOptions {
     pub load: FullLoadOptions,
     /// How changes are applied.
     pub apply: BinlogApplyOptions,
-    /// How data are compared when the task gets in sync.
-    pub check: CheckOptions,
     /// Validation items whose failure the operator takes on.
     pub validate_ignore: Vec<String>,
 }
@@ -89,7 +74,7 @@ impl MigrationOptions {
         }
         Ok(MigrationOptions {
             name,
-            task_type: TaskType::default(),
+            task_type: TaskType::FullAndIncremental,
             source,
             source_kind: EndpointKind::MySql,
             target,
@@ -98,7 +83,6 @@ impl MigrationOptions {
             objects: ObjectKinds::default(),
             load: FullLoadOptions::default(),
             apply: BinlogApplyOptions::default(),
-            check: CheckOptions::default(),
             validate_ignore: Vec::new(),
         })
     }

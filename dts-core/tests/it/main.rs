@@ -1,2 +1,4 @@
 //! Tests of `dts-core` against real servers.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 mod binlog_decode;
+mod validate;

@@ -1,6 +1,7 @@
 //! What real servers write into their binary logs decodes to what they print.
 //!
 //! The files are read from the data folder; what is right is what `SELECT` answers through another client.
+#![expect(clippy::print_stdout, reason = "the seed of random documents must be seen when they fail")]
 mod every_type;
 mod json;
 mod log;
