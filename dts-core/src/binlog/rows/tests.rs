@@ -256,10 +256,10 @@ proptest! {
         let columns: Vec<(u8, &[u8])> = types.iter().map(|column| COLUMNS[*column]).collect();
         let decoder = RowDecoder::new(&TableMap::parse(&body(&columns, &[])).unwrap(), &[]).unwrap();
         let body = [head(event_type >= 30, u8::try_from(types.len()).unwrap(), &bitmaps), rows].concat();
-        if let Ok(event) = RowsEvent::parse(&raw(EventType::from_code(event_type), &body)) {
-            if let Ok(count) = changes_of(&event, &decoder) {
-                prop_assert_eq!(event.row_count(&decoder).unwrap(), count);
-            }
+        if let Ok(event) = RowsEvent::parse(&raw(EventType::from_code(event_type), &body))
+            && let Ok(count) = changes_of(&event, &decoder)
+        {
+            prop_assert_eq!(event.row_count(&decoder).unwrap(), count);
         }
     }
 }
