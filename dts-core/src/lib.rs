@@ -4,6 +4,8 @@ pub mod binlog_applier;
 pub mod data;
 pub mod error;
 pub mod full_loader;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod migration;
 pub mod progress;
 pub mod retry;
