@@ -3,4 +3,5 @@
 mod binlog_decode;
 mod migrate;
 mod support;
+mod types;
 mod validate;
