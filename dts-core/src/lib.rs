@@ -1,4 +1,5 @@
 //! Moves live MySQL databases to another MySQL server and proves that not a row was lost.
+pub mod checker;
 pub mod data;
 pub mod error;
 pub mod server;

@@ -1,1 +1,3 @@
 //! Tests of `dts-core` against real servers.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+mod check;
