@@ -13,8 +13,8 @@ use crate::{Installation, ServerOptions, TestbedError, Version, obtain};
 const REVISION: u32 = 1;
 
 /// Small files make small copies; a server resizes them at its first start if its options say so.
-const SMALL_57: &[&str] = &["--innodb-log-file-size=8M"];
-const SMALL_97: &[&str] = &["--innodb-redo-log-capacity=8M"];
+const SMALL_LOG_FILES: &[&str] = &["--innodb-log-file-size=8M"];
+const SMALL_REDO_LOG: &[&str] = &["--innodb-redo-log-capacity=8M"];
 
 /// Makes `destination` a fresh data folder for `options`.
 pub(crate) fn create(
@@ -52,7 +52,7 @@ fn initialise(installation: &Installation, fixed: &[String], folder: &Path) -> R
             sql += &scripts(installation, &["mysql_system_tables.sql", "mysql_system_tables_data.sql"])?;
             sql += "DELETE FROM user WHERE User <> 'root' OR Host NOT IN ('localhost', '127.0.0.1', '::1');\n\
                     DELETE FROM db;\nDELETE FROM proxies_priv WHERE Host <> 'localhost';\n";
-            bootstrap(installation, folder, SMALL_57, &sql)?;
+            bootstrap(installation, folder, SMALL_LOG_FILES, &sql)?;
         }
         Version::Mariadb1011 => {
             let mut sql = "CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = NULL;\n".to_owned();
@@ -69,7 +69,7 @@ fn initialise(installation: &Installation, fixed: &[String], folder: &Path) -> R
             sql += "USE mysql;\n\
                     DELETE FROM global_priv WHERE User = '' OR (User = 'root' AND Host NOT IN \
                     ('localhost', '127.0.0.1', '::1'));\nDELETE FROM db WHERE User = '';\n";
-            bootstrap(installation, folder, SMALL_57, &sql)?;
+            bootstrap(installation, folder, SMALL_LOG_FILES, &sql)?;
         }
         Version::Mysql97 => {
             let script = folder.with_extension("sql");
@@ -80,16 +80,14 @@ fn initialise(installation: &Installation, fixed: &[String], folder: &Path) -> R
             let mut command = server_command(installation, folder);
             command
                 .args(["--initialize-insecure", "--mysqlx=OFF", "--secure-file-priv="])
-                .args(SMALL_97)
+                .args(SMALL_REDO_LOG)
                 .args(fixed);
             command.arg(option("--init-file=", &script));
             run(installation, command, "")?;
         }
     }
-    for name in ["auto.cnf", "aria_log_control.lock"] {
-        // The server makes itself an identity when it finds none.
-        let _ = fs::remove_file(folder.join(name));
-    }
+    // The server gives itself a new server_uuid when it finds none.
+    let _ = fs::remove_file(folder.join("auto.cnf"));
     Ok(())
 }
 

@@ -51,9 +51,15 @@ pub enum TestbedError {
         /// The last lines of its error log.
         log: String,
     },
-    /// No free port was left in the range that test servers use.
+    /// Another process has the port that was asked for.
     #[error("port {0} is in use")]
     PortInUse(u16),
+    /// All ports that test servers use are taken.
+    #[error("no port between {0} and {1} is free")]
+    NoFreePort(u16, u16),
+    /// The temporary folder has so long a name that no Unix socket can be made in it.
+    #[error("'{}' is too long for a socket; set TMPDIR to a shorter folder", .0.display())]
+    SocketPathTooLong(PathBuf),
     /// The operating system refused something.
     #[error("{action} '{}' failed", path.display())]
     Io {

@@ -37,7 +37,8 @@ impl Installation {
             Version::Mariadb1011 => &["mariadbd", "mysqld"],
         };
         let usr = folder.join("usr");
-        let basedir = if usr.is_dir() { usr } else { folder.to_owned() };
+        let is_root_folder = usr.is_dir();
+        let basedir = if is_root_folder { usr } else { folder.to_owned() };
         let program_dirs: Vec<PathBuf> =
             ["sbin", "bin", "libexec", ""].iter().map(|sub| basedir.join(sub)).collect();
         let server = program_dirs
@@ -65,7 +66,7 @@ impl Installation {
         let library_path = basedir.join("libaio.so.1").is_file().then(|| basedir.clone());
         let mut installation = Self {
             version,
-            loader: own_loader(folder),
+            loader: if is_root_folder { own_loader(folder) } else { Vec::new() },
             program_dirs,
             server,
             basedir,

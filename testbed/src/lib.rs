@@ -5,7 +5,7 @@
 //! server, its port, its server id and its data folder belong to the [`Server`] value and go with it, also when the
 //! process that holds it is killed.
 //!
-//! Beside the servers there are Proxy, a TCP proxy that injects the faults of a bad network, and [`dump`], which
+//! Beside the servers there are [`Proxy`], a TCP proxy that injects the faults of a bad network, and [`dump`], which
 //! decides whether two servers hold the same bytes without using any code of dts.
 //!
 //! ```no_run
@@ -21,7 +21,7 @@
 //! ```
 //!
 //! What cannot be obtained or started is an error that says what to do; a test that cannot have its server fails.
-//! Helpers that a test calls in passing ([`Server::exec`], [`Server::root`], dump) panic instead, with the
+//! Helpers that a test calls in passing ([`Server::exec`], [`Server::root`], [`dump::table`]) panic instead, with the
 //! statement and the server's error log in the message.
 
 mod apt;
@@ -40,4 +40,5 @@ mod spawner;
 pub use error::TestbedError;
 pub use installation::Installation;
 pub use options::{ServerOptions, Version};
+pub use proxy::Proxy;
 pub use server::Server;

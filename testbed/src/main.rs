@@ -84,8 +84,11 @@ fn start(options: ServerOptions) -> Result<(), TestbedError> {
         libc::signal(libc::SIGTERM, on_signal as *const () as libc::sighandler_t);
     }
     let mut server = Server::start(options)?;
-    println!("port={} socket={} pid={}", server.port(), server.socket().display(), server.pid());
-    let _ = std::io::stdout().flush();
+    // Whoever reads this may have gone; the server is wanted all the same.
+    let mut stdout = std::io::stdout();
+    let _ =
+        writeln!(stdout, "port={} socket={} pid={}", server.port(), server.socket().display(), server.pid());
+    let _ = stdout.flush();
     let input_ended = watch_stdin();
     while !INTERRUPTED.load(Ordering::Relaxed) && !input_ended.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(50));

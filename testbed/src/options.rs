@@ -130,7 +130,7 @@ impl ServerOptions {
             return Vec::new();
         }
         let fixed = |arg: &&String| arg.replace('_', "-").starts_with("--lower-case-table-names=");
-        self.args.iter().filter(fixed).next_back().cloned().into_iter().collect()
+        self.args.iter().rfind(fixed).cloned().into_iter().collect()
     }
 
     /// Returns all server options but those that name folders, port and server id.

@@ -39,7 +39,7 @@ impl PortClaim {
                 return Ok(claim);
             }
         }
-        Err(TestbedError::PortInUse(PORTS.start))
+        Err(TestbedError::NoFreePort(PORTS.start, PORTS.end))
     }
 
     fn try_take(base: &Path, port: u16) -> Result<Option<Self>, TestbedError> {

@@ -17,6 +17,8 @@ use crate::{Installation, ServerOptions, TestbedError, Version, data_folder, obt
 
 /// How long a server may take to answer its first connection; generous for machines that build at the same time.
 const READY_WITHIN: Duration = Duration::from_secs(120);
+/// What fits into a socket address, with the closing zero.
+const SOCKET_PATH_MAX: usize = 107;
 /// How long a clean stop may take before the server is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
@@ -48,6 +50,10 @@ impl Server {
         let claim = PortClaim::take(options.wanted_port())?;
         let folder = claim.folder().to_owned();
         let datadir = folder.join("data");
+        let socket = folder.join("s.sock");
+        if socket.as_os_str().len() > SOCKET_PATH_MAX {
+            return Err(TestbedError::SocketPathTooLong(socket));
+        }
         data_folder::create(&installation, &options, &datadir)?;
         let mut server = Self {
             options,
@@ -55,7 +61,7 @@ impl Server {
             child: None,
             claim,
             datadir,
-            socket: folder.join("s.sock"),
+            socket,
             log: folder.join("error.log"),
         };
         server.launch()?;

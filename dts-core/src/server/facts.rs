@@ -154,6 +154,24 @@ pub fn gtid_purged(connection: &mut Connection) -> Result<GtidSet> {
     gtid_variable(connection, "SELECT @@GLOBAL.gtid_purged")
 }
 
+/// Reads where the server's own binary log stands, as it prints it: a GTID set, or `file:offset` without GTIDs. `None` when it
+/// writes none, or the account may not ask.
+///
+/// # Errors
+/// A broken connection.
+pub fn binlog_position(connection: &mut Connection, facts: &ServerFacts) -> Result<Option<String>> {
+    if facts.has_gtids() {
+        return Ok(Some(gtid_executed(connection)?.to_string()));
+    }
+    // The old words are gone from 8.4 on; MariaDB has only them.
+    let sql = if facts.is_mysql_at_least(8, 2, 0) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+    match connection.query_row(sql, "asking for the binary log's position") {
+        Ok(row) => Ok(row.map(|row| format!("{}:{}", row.string(0), row.string(1)))),
+        Err(error) if error.server_error().is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn gtid_variable(connection: &mut Connection, sql: &'static str) -> Result<GtidSet> {
     let row = connection.query_row(sql, "reading a GTID set")?;
     GtidSet::parse(&row.map(|row| row.string(0)).unwrap_or_default())

@@ -6,4 +6,4 @@ pub mod catalog;
 mod facts;
 pub(crate) mod session;
 
-pub use facts::{Flavor, ServerFacts, ServerVersion, gtid_executed, gtid_purged};
+pub use facts::{Flavor, ServerFacts, ServerVersion, binlog_position, gtid_executed, gtid_purged};

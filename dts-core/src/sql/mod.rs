@@ -1,9 +1,15 @@
 //! Statement text: quoting, the text of `SHOW CREATE TABLE`, statements of the binary log. No I/O in this room.
 //!
 //! Nothing here interprets DDL: what a statement does to a table is the server's business. This room finds kinds and names.
+pub mod create_table;
 pub mod digest;
 pub mod json;
 pub mod literal;
 pub mod load;
 pub mod quote;
 pub mod select;
+pub mod statement;
+pub mod write;
+mod token;
+
+pub use token::Dialect;

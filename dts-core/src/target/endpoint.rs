@@ -99,10 +99,26 @@ impl TargetEndpoint {
     /// As [`writer`](Self::writer); a missing privilege when the binary log cannot be left out.
     pub fn loader(&self, stop: &StopToken) -> Result<Connection> {
         let mut connection = self.writer(stop)?;
+        self.leave_out_binlog(&mut connection)?;
+        Ok(connection)
+    }
+
+    /// Opens a connection for definitions that belong to the full load, such as indexes: as [`control`](Self::control), and
+    /// without the target's binary log where that was asked for.
+    ///
+    /// # Errors
+    /// As [`loader`](Self::loader).
+    pub fn loader_control(&self, stop: &StopToken) -> Result<Connection> {
+        let mut connection = self.control(stop)?;
+        self.leave_out_binlog(&mut connection)?;
+        Ok(connection)
+    }
+
+    fn leave_out_binlog(&self, connection: &mut Connection) -> Result<()> {
         if !self.options.load_binlog {
             connection.execute("SET SESSION sql_log_bin = 0", "leaving the target's binary log out of the load")?;
         }
-        Ok(connection)
+        Ok(())
     }
 
     fn open(&self, names: &str, stop: &StopToken) -> Result<Connection> {

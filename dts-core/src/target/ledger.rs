@@ -1,1 +1,503 @@
-//! .
+//! What is durable on the target: the schema `__dts__`.
+//!
+//! # The rule
+//! Progress is what the target has committed. Whatever moves data also writes what it moved, in the same transaction: a
+//! chunk of the full load writes its row of `chunk`, an applier's transaction writes the applier's row of `checkpoint`.
+//! After a crash, and after a COMMIT whose answer was lost, these rows are read; nothing is guessed.
+//!
+//! # Tables
+//! - `task`: one row per task. Where it started (P0), where the copy became consistent (the converge point), its phase.
+//! - `table_copy`: one row per table. What it is called on both sides, how far it is, and the definitions of indexes and
+//!   foreign keys that are still to be built (the source's own definition may have changed by then).
+//! - `chunk`: one row per copied chunk, with the ends of its key range as the source sent them.
+//! - `checkpoint`: one row per apply worker. The set of transactions applied since the low-water mark; the set applied in
+//!   all is the union of the rows.
+//!
+//! The target's binary log carries these rows too (unless the load leaves it out), so that a replica of the target holds
+//! the same progress as the data, and so that a reverse channel can tell our transactions from an application's.
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{GtidSet, Position, TableName};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sql::quote;
+use crate::sql::select::{Bound, KeyRange};
+use crate::wire::{Connection, TextRow};
+
+/// Name of the schema.
+pub const SCHEMA: &str = "__dts__";
+
+/// Which phase of the flow a task has reached; never goes back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Phase {
+    /// Tables are being created.
+    Structure,
+    /// Rows are being copied.
+    FullLoad,
+    /// All rows are copied; changes are applied idempotently until the converge point.
+    CatchUp,
+    /// The copy is consistent; indexes are being built.
+    IndexBuild,
+    /// Changes are applied strictly.
+    InSync,
+    /// The task was completed or stopped: nothing more is applied.
+    Ended,
+}
+
+impl Phase {
+    const ALL: [Phase; 6] =
+        [Phase::Structure, Phase::FullLoad, Phase::CatchUp, Phase::IndexBuild, Phase::InSync, Phase::Ended];
+
+    fn name(self) -> &'static str {
+        match self {
+            Phase::Structure => "structure",
+            Phase::FullLoad => "full_load",
+            Phase::CatchUp => "catch_up",
+            Phase::IndexBuild => "index_build",
+            Phase::InSync => "in_sync",
+            Phase::Ended => "ended",
+        }
+    }
+
+    fn parse(name: &str) -> Result<Self> {
+        Phase::ALL
+            .into_iter()
+            .find(|phase| phase.name() == name)
+            .ok_or_else(|| Error::internal(format!("phase '{name}' in {SCHEMA}.task is not known to this version")))
+    }
+}
+
+/// The row of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskRow {
+    /// `server_uuid` of the source when the task started.
+    pub source_uuid: String,
+    /// P0.
+    pub start_position: Position,
+    /// Where the copy became consistent: the source's position after the last chunk was read.
+    pub converge_position: Option<Position>,
+    /// How far the task is.
+    pub phase: Phase,
+}
+
+/// How far the copy of a table is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum CopyState {
+    /// The table was created; chunks may be copied.
+    Created,
+    /// All chunks are copied.
+    Copied,
+    /// Its indexes are built.
+    Indexed,
+}
+
+impl CopyState {
+    fn name(self) -> &'static str {
+        match self {
+            CopyState::Created => "created",
+            CopyState::Copied => "copied",
+            CopyState::Indexed => "indexed",
+        }
+    }
+
+    fn parse(name: &str) -> Result<Self> {
+        [CopyState::Created, CopyState::Copied, CopyState::Indexed]
+            .into_iter()
+            .find(|state| state.name() == name)
+            .ok_or_else(|| Error::internal(format!("state '{name}' in {SCHEMA}.table_copy is not known")))
+    }
+}
+
+/// What is still to be built on a table when its rows are there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Deferred {
+    /// Clauses of secondary indexes, as in CREATE TABLE.
+    pub indexes: Vec<String>,
+    /// Clauses of foreign keys, as in CREATE TABLE.
+    pub foreign_keys: Vec<String>,
+}
+
+/// The row of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableRow {
+    /// Its number within the task.
+    pub id: u32,
+    /// Its name on the source.
+    pub source: TableName,
+    /// Its name on the target.
+    pub target: TableName,
+    /// How far it is.
+    pub state: CopyState,
+    /// What is still to be built.
+    pub deferred: Deferred,
+    /// For a table that was copied by one exact snapshot: the position of that snapshot. Changes up to it are already in
+    /// the rows.
+    pub snapshot_position: Option<Position>,
+    /// Rows copied.
+    pub row_count: u64,
+    /// Bytes copied, as the source sent them.
+    pub byte_count: u64,
+    /// How many chunks had to be copied a second time because a run ended in the middle of them.
+    pub chunks_again: u64,
+}
+
+/// The row of a chunk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChunkRow {
+    /// Its number within the table; chunks follow each other in key order.
+    pub sequence: u32,
+    /// The range of keys.
+    pub range: KeyRange,
+    /// Rows copied.
+    pub row_count: u64,
+    /// Bytes copied, as the source sent them.
+    pub byte_count: u64,
+}
+
+/// The ledger of one task.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    task: String,
+}
+
+impl Ledger {
+    /// Names the task. Nothing is read or written yet.
+    pub fn new(task: impl Into<String>) -> Self {
+        Ledger { task: task.into() }
+    }
+
+    /// Creates the schema where it is missing.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn create_schema(&self, connection: &mut Connection) -> Result<()> {
+        let doing = "creating the schema __dts__";
+        for sql in [
+            "CREATE DATABASE IF NOT EXISTS `__dts__` DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+            "CREATE TABLE IF NOT EXISTS `__dts__`.`task` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
+             source_uuid VARCHAR(64) NOT NULL, start_position LONGTEXT NOT NULL, converge_position LONGTEXT, \
+             phase VARCHAR(32) NOT NULL, created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (task)) \
+             ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+            "CREATE TABLE IF NOT EXISTS `__dts__`.`table_copy` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
+             NULL, table_id INT UNSIGNED NOT NULL, source_database VARCHAR(64) NOT NULL, source_table VARCHAR(64) NOT NULL, \
+             target_database VARCHAR(64) NOT NULL, target_table VARCHAR(64) NOT NULL, state VARCHAR(32) NOT NULL, \
+             deferred LONGTEXT NOT NULL, snapshot_position LONGTEXT, chunks_again INT UNSIGNED NOT NULL DEFAULT 0, \
+             PRIMARY KEY (task, table_id)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+            "CREATE TABLE IF NOT EXISTS `__dts__`.`chunk` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
+             table_id INT UNSIGNED NOT NULL, sequence INT UNSIGNED NOT NULL, lower_bound LONGBLOB, upper_bound LONGBLOB, \
+             row_count BIGINT UNSIGNED NOT NULL, byte_count BIGINT UNSIGNED NOT NULL, PRIMARY KEY (task, table_id, \
+             sequence)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+            "CREATE TABLE IF NOT EXISTS `__dts__`.`checkpoint` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
+             NULL, worker INT UNSIGNED NOT NULL, applied LONGTEXT NOT NULL, PRIMARY KEY (task, worker)) \
+             ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+        ] {
+            connection.execute(sql, doing)?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether the schema is there.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn exists(&self, connection: &mut Connection) -> Result<bool> {
+        let sql = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = '__dts__' AND TABLE_NAME IN \
+                   ('task', 'table_copy', 'chunk', 'checkpoint')";
+        Ok(connection.query_row(sql, "looking for the schema __dts__")?.and_then(|row| row.u64(0)) == Some(4))
+    }
+
+    /// Reads the task's row.
+    ///
+    /// # Errors
+    /// What the target answered, or a row that cannot be read.
+    pub fn task(&self, connection: &mut Connection) -> Result<Option<TaskRow>> {
+        let sql = format!(
+            "SELECT source_uuid, start_position, converge_position, phase FROM `__dts__`.`task` WHERE task = {}",
+            self.literal()
+        );
+        connection
+            .query_row(sql, "reading the task's row")?
+            .map(|row| {
+                Ok(TaskRow {
+                    source_uuid: row.string(0),
+                    start_position: position(&row.string(1))?,
+                    converge_position: row.text(2).map(|text| position(&text)).transpose()?,
+                    phase: Phase::parse(&row.string(3))?,
+                })
+            })
+            .transpose()
+    }
+
+    /// Writes the task's first row and the applier's first checkpoint (P0), in one transaction.
+    ///
+    /// # Errors
+    /// What the target answered; 1062 when another process just did the same.
+    pub fn begin_task(&self, connection: &mut Connection, source_uuid: &str, start: &Position) -> Result<()> {
+        let sql = format!(
+            "BEGIN; INSERT INTO `__dts__`.`task` (task, source_uuid, start_position, phase) VALUES ({task}, {uuid}, {start}, \
+             'structure'); INSERT INTO `__dts__`.`checkpoint` (task, worker, applied) VALUES ({task}, 0, {start}); COMMIT",
+            task = self.literal(),
+            uuid = quote::string_literal(source_uuid),
+            start = quote::string_literal(&start.to_string()),
+        );
+        connection.execute(sql, "writing the task's row").map(drop)
+    }
+
+    /// Moves the task to a phase.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn set_phase(&self, connection: &mut Connection, phase: Phase) -> Result<()> {
+        let sql =
+            format!("UPDATE `__dts__`.`task` SET phase = '{}' WHERE task = {}", phase.name(), self.literal());
+        connection.execute(sql, "recording the phase").map(drop)
+    }
+
+    /// Records where the copy becomes consistent, and moves the task to catching up.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn set_converge_position(&self, connection: &mut Connection, at: &Position) -> Result<()> {
+        let sql = format!(
+            "UPDATE `__dts__`.`task` SET converge_position = {}, phase = '{}' WHERE task = {}",
+            quote::string_literal(&at.to_string()),
+            Phase::CatchUp.name(),
+            self.literal()
+        );
+        connection.execute(sql, "recording the converge point").map(drop)
+    }
+
+    /// Reads the rows of all tables.
+    ///
+    /// # Errors
+    /// What the target answered, or a row that cannot be read.
+    pub fn tables(&self, connection: &mut Connection) -> Result<Vec<TableRow>> {
+        let sql = format!(
+            "SELECT t.table_id, t.source_database, t.source_table, t.target_database, t.target_table, t.state, t.deferred, \
+             t.snapshot_position, t.chunks_again, (SELECT SUM(row_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
+             c.table_id = t.table_id), (SELECT SUM(byte_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
+             c.table_id = t.table_id) FROM `__dts__`.`table_copy` t WHERE t.task = {} ORDER BY t.table_id",
+            self.literal()
+        );
+        connection.query(sql, "reading the tables' rows")?.iter().map(table_row).collect()
+    }
+
+    /// Writes the first row of a table.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn add_table(&self, connection: &mut Connection, row: &TableRow) -> Result<()> {
+        let deferred =
+            serde_json::to_string(&row.deferred).map_err(|error| Error::internal(error.to_string()))?;
+        let sql = format!(
+            "INSERT INTO `__dts__`.`table_copy` (task, table_id, source_database, source_table, target_database, \
+             target_table, state, deferred) VALUES ({}, {}, {}, {}, {}, {}, '{}', {})",
+            self.literal(),
+            row.id,
+            quote::string_literal(&row.source.database),
+            quote::string_literal(&row.source.table),
+            quote::string_literal(&row.target.database),
+            quote::string_literal(&row.target.table),
+            row.state.name(),
+            quote::string_literal(&deferred),
+        );
+        connection.execute(sql, "recording a table").map(drop)
+    }
+
+    /// Moves a table to a state.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn set_table_state(&self, connection: &mut Connection, id: u32, state: CopyState) -> Result<()> {
+        let sql = format!(
+            "UPDATE `__dts__`.`table_copy` SET state = '{}' WHERE task = {} AND table_id = {id}",
+            state.name(),
+            self.literal()
+        );
+        connection.execute(sql, "recording a table's state").map(drop)
+    }
+
+    /// Counts chunks that a resumed run copies again.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn add_chunks_again(&self, connection: &mut Connection, id: u32, count: u64) -> Result<()> {
+        let sql = format!(
+            "UPDATE `__dts__`.`table_copy` SET chunks_again = chunks_again + {count} WHERE task = {} AND table_id = {id}",
+            self.literal()
+        );
+        connection.execute(sql, "counting repeated chunks").map(drop)
+    }
+
+    /// Reads the chunks of a table that are copied, in order.
+    ///
+    /// # Errors
+    /// What the target answered, or a row that cannot be read.
+    pub fn chunks(&self, connection: &mut Connection, id: u32) -> Result<Vec<ChunkRow>> {
+        let sql = format!(
+            "SELECT sequence, lower_bound, upper_bound, row_count, byte_count FROM `__dts__`.`chunk` WHERE task = {} AND \
+             table_id = {id} ORDER BY sequence",
+            self.literal()
+        );
+        connection.query(sql, "reading the chunks' rows")?.iter().map(chunk_row).collect()
+    }
+
+    /// Builds the statement that records a chunk; it belongs into the transaction that loads the rows.
+    pub fn chunk_statement(&self, id: u32, chunk: &ChunkRow) -> Vec<u8> {
+        let mut sql = format!(
+            "INSERT INTO `__dts__`.`chunk` (task, table_id, sequence, lower_bound, upper_bound, row_count, byte_count) VALUES \
+             ({}, {id}, {}, ",
+            self.literal(),
+            chunk.sequence
+        )
+        .into_bytes();
+        for bound in [&chunk.range.lower, &chunk.range.upper] {
+            match bound {
+                Some(bound) => quote::push_hex_literal(&mut sql, &encode_bound(bound)),
+                None => sql.extend_from_slice(b"NULL"),
+            }
+            sql.extend_from_slice(b", ");
+        }
+        sql.extend_from_slice(format!("{}, {})", chunk.row_count, chunk.byte_count).as_bytes());
+        sql
+    }
+
+    /// Returns whether a chunk is recorded: the answer to a COMMIT whose own answer was lost.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn has_chunk(&self, connection: &mut Connection, id: u32, sequence: u32) -> Result<bool> {
+        let sql = format!(
+            "SELECT COUNT(*) FROM `__dts__`.`chunk` WHERE task = {} AND table_id = {id} AND sequence = {sequence}",
+            self.literal()
+        );
+        Ok(connection.query_row(sql, "looking for a chunk's row")?.and_then(|row| row.u64(0)) == Some(1))
+    }
+
+    /// Reads what was applied: the union of the workers' sets, and each worker's own.
+    ///
+    /// # Errors
+    /// What the target answered, or a set that cannot be read.
+    pub fn checkpoint(&self, connection: &mut Connection) -> Result<Checkpoint> {
+        let sql =
+            format!("SELECT worker, applied FROM `__dts__`.`checkpoint` WHERE task = {}", self.literal());
+        let mut checkpoint = Checkpoint::default();
+        for row in connection.query(sql, "reading the checkpoint")? {
+            let set = match position(&row.string(1))? {
+                Position::Gtid(set) => set,
+                Position::Coordinates(at) => {
+                    return Err(ErrorKind::Unsupported { what: format!("a checkpoint by file and offset ({at})") }.into());
+                }
+            };
+            checkpoint.applied.merge(&set);
+            checkpoint.workers.insert(row.u64(0).and_then(|worker| u32::try_from(worker).ok()).unwrap_or(0), set);
+        }
+        Ok(checkpoint)
+    }
+
+    /// Builds the statement that records what a worker has applied; it belongs into the transaction of the changes.
+    pub fn checkpoint_statement(&self, worker: u32, applied: &GtidSet) -> String {
+        format!(
+            "INSERT INTO `__dts__`.`checkpoint` (task, worker, applied) VALUES ({}, {worker}, {}) ON DUPLICATE KEY UPDATE \
+             applied = VALUES(applied)",
+            self.literal(),
+            quote::string_literal(&applied.to_string())
+        )
+    }
+
+    /// Removes everything recorded for the task. The data stay.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn forget(&self, connection: &mut Connection) -> Result<()> {
+        let task = self.literal();
+        let sql: Vec<String> = ["chunk", "table_copy", "checkpoint", "task"]
+            .iter()
+            .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
+            .collect();
+        connection.execute(format!("BEGIN; {}; COMMIT", sql.join("; ")), "removing the task's rows").map(drop)
+    }
+
+    fn literal(&self) -> String {
+        quote::string_literal(&self.task)
+    }
+}
+
+/// What the appliers have made durable.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checkpoint {
+    /// All that was applied.
+    pub applied: GtidSet,
+    /// Each worker's own set.
+    pub workers: BTreeMap<u32, GtidSet>,
+}
+
+fn table_row(row: &TextRow) -> Result<TableRow> {
+    let deferred = serde_json::from_str(&row.string(6))
+        .map_err(|error| Error::internal(format!("unreadable row in {SCHEMA}.table_copy: {error}")))?;
+    Ok(TableRow {
+        id: row.u64(0).and_then(|id| u32::try_from(id).ok()).unwrap_or(0),
+        source: TableName::new(row.string(1), row.string(2)),
+        target: TableName::new(row.string(3), row.string(4)),
+        state: CopyState::parse(&row.string(5))?,
+        deferred,
+        snapshot_position: row.text(7).map(|text| position(&text)).transpose()?,
+        chunks_again: row.u64(8).unwrap_or(0),
+        row_count: row.u64(9).unwrap_or(0),
+        byte_count: row.u64(10).unwrap_or(0),
+    })
+}
+
+fn chunk_row(row: &TextRow) -> Result<ChunkRow> {
+    let bound = |column: usize| row.bytes(column).map(decode_bound).transpose();
+    Ok(ChunkRow {
+        sequence: row.u64(0).and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
+        range: KeyRange { lower: bound(1)?, upper: bound(2)? },
+        row_count: row.u64(3).unwrap_or(0),
+        byte_count: row.u64(4).unwrap_or(0),
+    })
+}
+
+fn position(text: &str) -> Result<Position> {
+    text.parse().map_err(|error| Error::internal(format!("unreadable position in {SCHEMA}: {error}")))
+}
+
+/// Writes each cell with its length in front, so that any bytes may be in it.
+fn encode_bound(bound: &Bound) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for cell in bound {
+        let length = u32::try_from(cell.len()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(cell);
+    }
+    bytes
+}
+
+fn decode_bound(mut bytes: &[u8]) -> Result<Bound> {
+    let mut bound = Vec::new();
+    while !bytes.is_empty() {
+        let cell = bytes.split_first_chunk::<4>().and_then(|(length, rest)| {
+            rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
+        });
+        let Some((cell, rest)) = cell else {
+            return Err(Error::internal(format!("unreadable bound in {SCHEMA}.chunk")));
+        };
+        bound.push(cell.to_vec());
+        bytes = rest;
+    }
+    Ok(bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_keep_any_bytes() {
+        for bound in [vec![vec![]], vec![b"0xab".to_vec(), vec![0, 255, b'\'']], vec![vec![7; 1000]]] {
+            assert_eq!(decode_bound(&encode_bound(&bound)).unwrap(), bound);
+        }
+        assert!(decode_bound(&[0, 0, 0, 9, 1]).is_err());
+    }
+}

@@ -105,6 +105,11 @@ impl Route {
         self.databases.is_empty() && self.tables.is_empty() && !self.lowers_target
     }
 
+    /// Returns whether all names on the target are written in lower case.
+    pub fn lowers_target(&self) -> bool {
+        self.lowers_target
+    }
+
     /// Returns the database's name on the target.
     pub fn target_database(&self, database: &str) -> String {
         let target = if self.ignores_case {

@@ -163,6 +163,27 @@ impl ObjectSelection {
         self.selects_database(database) && self.with_case(database, |name| matches_any(&self.databases, name))
     }
 
+    /// Returns the databases that the task names without a wildcard: they must exist.
+    pub fn named_databases(&self) -> Vec<String> {
+        let mut names: Vec<String> = self
+            .databases
+            .iter()
+            .chain(self.tables.iter().map(|pattern| &pattern.database))
+            .filter_map(Pattern::as_name)
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Returns the tables that the task names without a wildcard: they must exist.
+    pub fn named_tables(&self) -> Vec<TableName> {
+        let name = |pattern: &TablePattern| {
+            Some(TableName::new(pattern.database.as_name()?, pattern.table.as_name()?))
+        };
+        self.tables.iter().filter_map(name).collect()
+    }
+
     fn with_case<R>(&self, name: &str, f: impl FnOnce(&str) -> R) -> R {
         if self.ignores_case { f(&lower(name)) } else { f(name) }
     }

@@ -219,6 +219,11 @@ impl Connection {
         }
     }
 
+    /// Returns whether bytes of a further packet have arrived already.
+    pub(crate) fn has_more(&self) -> bool {
+        self.packets.has_more()
+    }
+
     fn begin(&mut self) -> Result<()> {
         if self.broken {
             return Err(Error::internal("a broken connection was used again").on(self.side));

@@ -62,6 +62,11 @@ impl PacketStream {
         Ok(self.message())
     }
 
+    /// Returns whether bytes of a further message lie in the buffer.
+    pub(super) fn has_more(&self) -> bool {
+        self.start < self.end
+    }
+
     /// Returns the message received last.
     pub(super) fn message(&self) -> &[u8] {
         match self.last {

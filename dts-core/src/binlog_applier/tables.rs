@@ -1,0 +1,124 @@
+//! The tables that changes go to: which are selected, what they are on the target, and how their rows are decoded.
+//!
+//! A table is taken as the *target* has it: schema changes are carried in order, so the target's definition is the one that
+//! the source had at the position applied, however far the source itself has moved on.
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::binlog::{ColumnHint, RowDecoder, TableMap};
+use crate::data::{ColumnKind, TableName};
+use crate::error::{Error, ErrorKind, Result};
+use crate::server::catalog;
+use crate::sql::write::TableWriter;
+use crate::stop::StopToken;
+use crate::target::TargetEndpoint;
+use crate::transform::Transform;
+
+/// A table that changes go to.
+#[derive(Debug)]
+pub(super) struct TargetTable {
+    /// Its name on the source.
+    pub(super) source: TableName,
+    /// Its statements.
+    pub(super) writer: TableWriter,
+    /// It has a UNIQUE index besides its row key: an upsert could overwrite the wrong row.
+    pub(super) has_other_unique: bool,
+}
+
+/// A table map's table, if it is selected.
+#[derive(Clone)]
+pub(super) struct MappedTable {
+    pub(super) table: Arc<TargetTable>,
+    pub(super) decoder: Arc<RowDecoder>,
+}
+
+/// All tables seen so far.
+pub(super) struct Tables<'a> {
+    target: &'a TargetEndpoint,
+    transform: &'a Transform,
+    by_name: HashMap<TableName, Arc<TargetTable>>,
+    /// By the number that the table map gives; `None` for a table that is not selected.
+    by_id: HashMap<u64, (TableMap, Option<MappedTable>)>,
+}
+
+impl<'a> Tables<'a> {
+    pub(super) fn new(target: &'a TargetEndpoint, transform: &'a Transform) -> Self {
+        Tables { target, transform, by_name: HashMap::new(), by_id: HashMap::new() }
+    }
+
+    /// Takes a table map.
+    pub(super) fn map(&mut self, map: TableMap, stop: &StopToken) -> Result<()> {
+        // The same table is mapped again before every statement; only a new one costs more than this comparison.
+        if self.by_id.get(&map.table_id).is_some_and(|(known, _)| *known == map) {
+            return Ok(());
+        }
+        let name = TableName::new(&map.database, &map.table);
+        let mapped = if self.transform.selection.selects_table(&name) {
+            let table = self.table(&name, stop)?;
+            let decoder = decoder(&map, &table).map_err(|error| error.for_table(&name))?;
+            Some(MappedTable { table, decoder: Arc::new(decoder) })
+        } else {
+            None
+        };
+        self.by_id.insert(map.table_id, (map, mapped));
+        Ok(())
+    }
+
+    /// Returns the table of a row event; `None` when it is not selected.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BinlogDamaged`] when no table map came before.
+    pub(super) fn mapped(&self, table_id: u64) -> Result<Option<MappedTable>> {
+        match self.by_id.get(&table_id) {
+            Some((_, mapped)) => Ok(mapped.clone()),
+            None => {
+                Err(ErrorKind::BinlogDamaged { what: format!("row event for table number {table_id} without a table map") }
+                    .into())
+            }
+        }
+    }
+
+    /// Forgets what is known of all tables: a schema change was applied, or another log file begins.
+    pub(super) fn forget(&mut self) {
+        self.by_name.clear();
+        self.by_id.clear();
+    }
+
+    fn table(&mut self, name: &TableName, stop: &StopToken) -> Result<Arc<TargetTable>> {
+        if let Some(table) = self.by_name.get(name) {
+            return Ok(table.clone());
+        }
+        let mut connection = self.target.control(stop)?;
+        let target_name = self.transform.route.target_of(name);
+        let schema = catalog::table(&mut connection, self.target.facts(), &target_name)
+            .map_err(|error| error.for_table(name))?;
+        let key = schema.row_key().map(|key| key.index).unwrap_or_default();
+        let has_other_unique = schema.indexes.iter().any(|index| index.unique && index.name != key);
+        let row_alias = self.target.facts().is_mysql_at_least(8, 0, 20);
+        let writer = TableWriter::new(schema, row_alias)?;
+        let table = Arc::new(TargetTable { source: name.clone(), writer, has_other_unique });
+        self.by_name.insert(name.clone(), table.clone());
+        Ok(table)
+    }
+}
+
+/// Puts the log's view of a table and its definition together.
+fn decoder(map: &TableMap, table: &TargetTable) -> Result<RowDecoder> {
+    let schema = table.writer.schema();
+    if map.columns.len() != schema.columns.len() {
+        return Err(Error::from(ErrorKind::BinlogEvent {
+            what: format!(
+                "a row event has {} columns, the table on the target has {}",
+                map.columns.len(),
+                schema.columns.len()
+            ),
+        })
+        .with_hint("The table's definition differs between the log and the target: a schema change was not carried."));
+    }
+    let hints: Vec<ColumnHint> = schema
+        .columns
+        .iter()
+        .map(|column| ColumnHint::new(column.unsigned, matches!(column.kind, ColumnKind::Binary(_))))
+        .collect();
+    RowDecoder::new(map, &hints)
+}

@@ -1,0 +1,318 @@
+//! The documented flow, joined: validate, structure, full load, catch up, build indexes, stay in sync.
+//!
+//! [`Migration`] owns the order of the stages, the hand-over of positions between them and the resume logic; each stage
+//! does its own work and knows nothing of the others. Where a migration stands is read from the target's ledger at every
+//! start, so a run can end anywhere and be continued by any process that can reach both servers.
+mod options;
+
+use std::time::{Duration, Instant};
+
+pub use options::{MigrationOptions, ObjectKinds};
+
+use crate::binlog_applier::{ApplyMode, ApplyUntil, BinlogApplier};
+use crate::data::{GtidSet, Position};
+use crate::error::{Error, ErrorKind, Result, Side};
+use crate::full_loader::{FullLoader, TablePlan, TableReport};
+use crate::progress::{Progress, Step, StepState};
+use crate::server::{self, ServerFacts};
+use crate::source::{SourceEndpoint, start_position};
+use crate::stop::StopToken;
+use crate::structure::Structure;
+use crate::target::TargetEndpoint;
+use crate::target::ledger::{Ledger, Phase, TaskRow};
+use crate::transform::Transform;
+use crate::validator::{TaskType, ValidationReport, Validator, ValidatorOptions};
+
+/// When a run ends by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Until {
+    /// All rows are copied.
+    Loaded,
+    /// Everything is copied, indexes are built, and all that the source had when this was asked is applied.
+    Synced,
+    /// Never: changes are applied until somebody asks to stop.
+    Stopped,
+}
+
+/// What a run did.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RunReport {
+    /// The task had been begun by an earlier run.
+    pub resumed: bool,
+    /// P0: where the copy started.
+    pub start_position: Option<Position>,
+    /// What is applied on the target.
+    pub applied_position: Option<Position>,
+    /// The target's own position in its binary log, as the target prints it.
+    pub target_position: Option<String>,
+    /// The tables copied, in this run or earlier ones.
+    pub tables: Vec<TableReport>,
+    /// What is different on the target and why.
+    pub rewrites: Vec<String>,
+    /// How long this run took.
+    pub elapsed: Duration,
+}
+
+/// One task, from its first validation to its end.
+pub struct Migration {
+    options: MigrationOptions,
+}
+
+/// Both ends, connected.
+struct Ends {
+    source: SourceEndpoint,
+    target: TargetEndpoint,
+    transform: Transform,
+    ledger: Ledger,
+}
+
+impl Migration {
+    /// Takes what is to be done. Nothing is connected yet.
+    pub fn new(options: MigrationOptions) -> Self {
+        Migration { options }
+    }
+
+    /// Returns what is to be done.
+    pub fn options(&self) -> &MigrationOptions {
+        &self.options
+    }
+
+    /// Looks whether the task may start. Changes nothing on either side.
+    ///
+    /// # Errors
+    /// As [`Validator::run`]; what is wrong with the servers is an item of the report, not an error.
+    pub fn validate(&self, stop: &StopToken) -> Result<ValidationReport> {
+        let from = &self.options;
+        let mut options = ValidatorOptions::new(
+            from.name.clone(),
+            from.source.clone(),
+            from.target.clone(),
+            from.transform.clone(),
+        );
+        options.source_kind = from.source_kind;
+        options.target_kind = from.target_kind;
+        options.task_type = from.task_type;
+        options.views = from.objects.views;
+        options.routines = from.objects.routines;
+        options.triggers = from.objects.triggers;
+        options.events = from.objects.events;
+        options.accounts = from.objects.accounts;
+        options.ignore.clone_from(&from.validate_ignore);
+        Validator::new(options).run(stop)
+    }
+
+    /// Runs the flow from where the target's ledger says that it stands, until `until`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Interrupted`] when asked to stop; [`ErrorKind::IllegalState`] for a task that has ended; else what a stage
+    /// returned. What was recorded stays, and another call goes on from there.
+    pub fn run(&self, until: Until, stop: &StopToken, progress: &Progress) -> Result<RunReport> {
+        let outcome = self.run_steps(until, stop, progress);
+        if let Err(error) = &outcome
+            && !error.is_interrupted()
+        {
+            progress.fail_step();
+        }
+        outcome
+    }
+
+    fn run_steps(&self, until: Until, stop: &StopToken, progress: &Progress) -> Result<RunReport> {
+        let begun = Instant::now();
+        let ends = self.connect(stop)?;
+        let (task, resumed) = self.begin(&ends, stop)?;
+        let mut run = Run {
+            options: &self.options,
+            ends: &ends,
+            stop,
+            progress,
+            tables: Vec::new(),
+            loaded: Vec::new(),
+            rewrites: Vec::new(),
+        };
+        run.steps(&task, until)?;
+        let mut target = ends.target.control(stop)?;
+        Ok(RunReport {
+            resumed,
+            start_position: Some(task.start_position),
+            applied_position: Some(Position::Gtid(ends.ledger.checkpoint(&mut target)?.applied)),
+            target_position: server::binlog_position(&mut target, ends.target.facts())?,
+            tables: run.loaded,
+            rewrites: run.rewrites,
+            elapsed: begun.elapsed(),
+        })
+    }
+
+    fn connect(&self, stop: &StopToken) -> Result<Ends> {
+        let source = SourceEndpoint::connect(self.options.source.clone(), stop)?;
+        let target = TargetEndpoint::connect(self.options.target.clone(), stop)?;
+        refuse_same_server(source.facts(), target.facts())?;
+        let mut transform = self.options.transform.clone();
+        if source.facts().lower_case_table_names() != 0 {
+            transform = transform.ignoring_case();
+        }
+        Ok(Ends { source, target, transform, ledger: Ledger::new(self.options.name.clone()) })
+    }
+
+    /// Reads the task's row, or makes it: P0 is taken here, before the first row is read.
+    fn begin(&self, ends: &Ends, stop: &StopToken) -> Result<(TaskRow, bool)> {
+        let mut target = ends.target.control(stop)?;
+        ends.ledger.create_schema(&mut target)?;
+        if let Some(row) = ends.ledger.task(&mut target)? {
+            if row.phase == Phase::Ended {
+                return Err(ErrorKind::IllegalState {
+                    action: "run".into(),
+                    state: "completed or stopped".into(),
+                    allowed: "a new task under another name".into(),
+                }
+                .into());
+            }
+            let uuid = ends.source.facts().server_uuid().unwrap_or_default();
+            if row.source_uuid != uuid {
+                log::warn!("the source is now server {uuid}, the task began on {}: a fail-over", row.source_uuid);
+            }
+            return Ok((row, true));
+        }
+        let start = match self.options.task_type {
+            TaskType::Structure => Position::Gtid(GtidSet::new()),
+            TaskType::Full | TaskType::FullAndIncremental => {
+                start_position::take(&ends.source, &mut ends.source.control(stop)?, stop)?
+            }
+        };
+        log::info!("start position {start}");
+        let uuid = ends.source.facts().server_uuid().unwrap_or_default();
+        ends.ledger.begin_task(&mut target, uuid, &start)?;
+        let row = ends.ledger.task(&mut target)?.ok_or_else(|| Error::internal("the task's row is gone"))?;
+        Ok((row, false))
+    }
+}
+
+/// One run under way.
+struct Run<'a> {
+    options: &'a MigrationOptions,
+    ends: &'a Ends,
+    stop: &'a StopToken,
+    progress: &'a Progress,
+    tables: Vec<TablePlan>,
+    loaded: Vec<TableReport>,
+    rewrites: Vec<String>,
+}
+
+impl Run<'_> {
+    fn steps(&mut self, task: &TaskRow, until: Until) -> Result<()> {
+        let structure =
+            Structure::new(&self.ends.source, &self.ends.target, &self.ends.ledger, &self.ends.transform);
+        self.progress.set_step(Step::Structure, StepState::Running);
+        if task.phase == Phase::Structure {
+            let created = structure.create(self.stop)?;
+            self.tables = created.tables;
+            self.rewrites = created.rewrites;
+            self.set_phase(Phase::FullLoad)?;
+        } else {
+            self.tables = structure.recorded(self.stop)?;
+        }
+        self.progress.set_step(Step::Structure, StepState::Done);
+
+        if self.options.task_type == TaskType::Structure {
+            return self.finish_structure(&structure);
+        }
+        let converge = self.load(task)?;
+        if until == Until::Loaded {
+            return Ok(());
+        }
+        if task.phase <= Phase::CatchUp {
+            self.step(Step::CatchUp, |run| {
+                run.apply(ApplyMode::Idempotent, &ApplyUntil::Applied(converge))?;
+                run.set_phase(Phase::IndexBuild)
+            })?;
+        }
+        self.progress.set_step(Step::CatchUp, StepState::Done);
+        if task.phase <= Phase::IndexBuild {
+            self.step(Step::IndexBuild, |run| {
+                structure.build_indexes(&run.tables, run.options.load.threads, run.stop, run.progress)?;
+                run.set_phase(Phase::InSync)
+            })?;
+        }
+        self.progress.set_step(Step::IndexBuild, StepState::Done);
+        if self.options.task_type == TaskType::Full {
+            self.progress.set_step(Step::InSync, StepState::Skipped);
+            return self.set_phase(Phase::Ended);
+        }
+        self.progress.set_step(Step::InSync, StepState::Running);
+        let until = match until {
+            Until::Stopped => ApplyUntil::Stopped,
+            Until::Loaded | Until::Synced => {
+                let mut source = self.ends.source.control(self.stop)?;
+                ApplyUntil::Applied(server::gtid_executed(&mut source)?)
+            }
+        };
+        self.apply(ApplyMode::Strict, &until)?;
+        self.progress.set_in_sync(true);
+        Ok(())
+    }
+
+    /// Copies what is not copied yet and returns the converge point.
+    fn load(&mut self, task: &TaskRow) -> Result<GtidSet> {
+        let loader = FullLoader::new(
+            &self.ends.source,
+            &self.ends.target,
+            &self.ends.ledger,
+            &self.tables,
+            self.options.load.clone(),
+        );
+        let recorded = task.converge_position.as_ref().and_then(Position::gtid_set).cloned();
+        if let Some(converge) = recorded {
+            self.loaded = loader.report(self.stop, self.progress)?;
+            self.progress.set_step(Step::FullLoad, StepState::Done);
+            return Ok(converge);
+        }
+        self.progress.set_step(Step::FullLoad, StepState::Running);
+        let report = loader.run(self.stop, self.progress)?;
+        let mut target = self.ends.target.control(self.stop)?;
+        self.ends.ledger.set_converge_position(&mut target, &report.converge_position)?;
+        self.progress.set_step(Step::FullLoad, StepState::Done);
+        self.loaded = report.tables;
+        match report.converge_position {
+            Position::Gtid(set) => Ok(set),
+            Position::Coordinates(at) => Err(ErrorKind::Unsupported { what: format!("to converge at {at}") }.into()),
+        }
+    }
+
+    fn apply(&self, mode: ApplyMode, until: &ApplyUntil) -> Result<()> {
+        BinlogApplier::new(&self.ends.source, &self.ends.target, &self.ends.ledger, &self.ends.transform, mode)
+            .run(until, self.stop, self.progress)
+            .map(drop)
+    }
+
+    fn finish_structure(&self, structure: &Structure<'_>) -> Result<()> {
+        for step in [Step::FullLoad, Step::CatchUp, Step::InSync] {
+            self.progress.set_step(step, StepState::Skipped);
+        }
+        self.step(Step::IndexBuild, |run| {
+            structure.build_indexes(&run.tables, run.options.load.threads, run.stop, run.progress)?;
+            run.set_phase(Phase::Ended)
+        })
+    }
+
+    fn step(&self, step: Step, work: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        self.progress.set_step(step, StepState::Running);
+        work(self)?;
+        self.progress.set_step(step, StepState::Done);
+        Ok(())
+    }
+
+    fn set_phase(&self, phase: Phase) -> Result<()> {
+        self.ends.ledger.set_phase(&mut self.ends.target.control(self.stop)?, phase)
+    }
+}
+
+/// The last guard: the validator says it better, but nothing may ever be copied onto itself.
+fn refuse_same_server(source: &ServerFacts, target: &ServerFacts) -> Result<()> {
+    match (source.server_uuid(), target.server_uuid()) {
+        (Some(source), Some(target)) if source == target => {
+            Err(Error::invalid("target", format!("the same server as the source ({source})"), "another server")
+                .on(Side::Target))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,363 @@
+//! What a run is doing: counters that stages raise and programs poll. Nothing here prints.
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use crate::data::{Position, TableName};
+
+/// A step of a running migration, in order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub enum Step {
+    /// Databases and tables are created on the target.
+    Structure,
+    /// Existing rows are copied.
+    FullLoad,
+    /// Changes since the start are applied until the copy is consistent.
+    CatchUp,
+    /// Secondary indexes and foreign keys are built.
+    IndexBuild,
+    /// Changes are applied as they come.
+    InSync,
+}
+
+impl Step {
+    /// All steps in order.
+    pub const ALL: [Step; 5] = [Step::Structure, Step::FullLoad, Step::CatchUp, Step::IndexBuild, Step::InSync];
+
+    /// Returns the name used in outputs, for example `full_load`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Structure => "structure",
+            Step::FullLoad => "full_load",
+            Step::CatchUp => "catch_up",
+            Step::IndexBuild => "index_build",
+            Step::InSync => "in_sync",
+        }
+    }
+}
+
+/// How far a step is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StepState {
+    /// Not begun.
+    Waiting,
+    /// Under way.
+    Running,
+    /// Finished.
+    Done,
+    /// Ended by an error.
+    Failed,
+    /// Not part of this task.
+    Skipped,
+}
+
+impl StepState {
+    /// Returns the name used in outputs.
+    pub fn name(self) -> &'static str {
+        match self {
+            StepState::Waiting => "waiting",
+            StepState::Running => "running",
+            StepState::Done => "done",
+            StepState::Failed => "failed",
+            StepState::Skipped => "skipped",
+        }
+    }
+}
+
+/// One step with its times.
+#[derive(Clone, Debug)]
+pub struct StepProgress {
+    /// Which.
+    pub step: Step,
+    /// How far.
+    pub state: StepState,
+    /// When it began, in this run.
+    pub started_at: Option<SystemTime>,
+    /// When it ended, in this run.
+    pub finished_at: Option<SystemTime>,
+}
+
+/// How far a table's copy is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TableState {
+    /// Not begun.
+    Waiting,
+    /// Rows are being copied.
+    Copying,
+    /// All rows are copied.
+    Copied,
+    /// Its indexes are being built.
+    Indexing,
+    /// Complete.
+    Done,
+}
+
+impl TableState {
+    /// Returns the name used in outputs.
+    pub fn name(self) -> &'static str {
+        match self {
+            TableState::Waiting => "waiting",
+            TableState::Copying => "copying",
+            TableState::Copied => "copied",
+            TableState::Indexing => "indexing",
+            TableState::Done => "done",
+        }
+    }
+}
+
+/// Counters of one table; shared between the workers that copy it.
+#[derive(Debug)]
+pub struct TableProgress {
+    /// The table's name on the source.
+    pub table: TableName,
+    rows_estimated: u64,
+    rows_done: AtomicU64,
+    bytes_done: AtomicU64,
+    state: Mutex<TableState>,
+}
+
+impl TableProgress {
+    /// Adds copied rows, as the source sent them.
+    pub fn add(&self, rows: u64, bytes: u64) {
+        self.rows_done.fetch_add(rows, Ordering::Relaxed);
+        self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back what a chunk that failed had added.
+    pub fn take_back(&self, rows: u64, bytes: u64) {
+        self.rows_done.fetch_sub(rows, Ordering::Relaxed);
+        self.bytes_done.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Changes the state.
+    pub fn set_state(&self, state: TableState) {
+        *lock(&self.state) = state;
+    }
+}
+
+/// Counters of one table at one moment.
+#[derive(Clone, Debug)]
+pub struct TableSnapshot {
+    /// The table's name on the source.
+    pub table: TableName,
+    /// Rows copied.
+    pub rows_done: u64,
+    /// Rows that the source's statistics promise; may be off by half.
+    pub rows_estimated: u64,
+    /// Bytes copied, as the source sent them.
+    pub bytes_done: u64,
+    /// How far it is.
+    pub state: TableState,
+}
+
+/// Everything at one moment.
+#[derive(Clone, Debug)]
+pub struct ProgressSnapshot {
+    /// The present step.
+    pub step: Option<Step>,
+    /// All steps in order.
+    pub steps: Vec<StepProgress>,
+    /// All tables of the full load.
+    pub tables: Vec<TableSnapshot>,
+    /// Sum over the tables.
+    pub rows_done: u64,
+    /// Sum over the tables; never less than `rows_done`.
+    pub rows_estimated: u64,
+    /// Sum over the tables.
+    pub bytes_done: u64,
+    /// Transactions applied in this run.
+    pub transactions_applied: u64,
+    /// Row events applied in this run.
+    pub row_events_applied: u64,
+    /// Bytes of binary log received in this run.
+    pub binlog_bytes: u64,
+    /// Bytes of binary log that lie in the spool, not yet applied.
+    pub spool_bytes: u64,
+    /// How far behind the source the target is; `None` before anything was applied or found to be in sync.
+    pub lag: Option<Duration>,
+    /// How often something was tried again.
+    pub retries: u64,
+    /// The newest position known of the source.
+    pub source_position: Option<Position>,
+    /// What is durable on the target.
+    pub applied_position: Option<Position>,
+    /// Whether everything is copied and indexed, and the applied set included the source's when last looked at.
+    pub in_sync: bool,
+}
+
+/// Counters that stages raise and programs poll. Clones share them.
+#[derive(Clone, Default)]
+pub struct Progress(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    steps: Mutex<Vec<StepProgress>>,
+    tables: Mutex<Vec<Arc<TableProgress>>>,
+    transactions: AtomicU64,
+    row_events: AtomicU64,
+    binlog_bytes: AtomicU64,
+    spool_bytes: AtomicU64,
+    /// Milliseconds; -1 while unknown.
+    lag_ms: AtomicI64,
+    retries: AtomicU64,
+    in_sync: AtomicBool,
+    positions: Mutex<(Option<Position>, Option<Position>)>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Counters stay meaningful when a thread that held the lock panicked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Progress {
+    /// Starts at nothing.
+    pub fn new() -> Self {
+        let progress = Progress::default();
+        progress.0.lag_ms.store(-1, Ordering::Relaxed);
+        *lock(&progress.0.steps) = Step::ALL
+            .iter()
+            .map(|&step| StepProgress { step, state: StepState::Waiting, started_at: None, finished_at: None })
+            .collect();
+        progress
+    }
+
+    /// Changes a step's state; times are taken now.
+    pub fn set_step(&self, step: Step, state: StepState) {
+        let now = SystemTime::now();
+        for entry in lock(&self.0.steps).iter_mut().filter(|entry| entry.step == step) {
+            entry.state = state;
+            match state {
+                StepState::Running => entry.started_at = Some(now),
+                StepState::Done | StepState::Failed => {
+                    entry.started_at.get_or_insert(now);
+                    entry.finished_at = Some(now);
+                }
+                StepState::Waiting | StepState::Skipped => {}
+            }
+        }
+    }
+
+    /// Marks the running step, if any, as failed.
+    pub fn fail_step(&self) {
+        for entry in lock(&self.0.steps).iter_mut().filter(|entry| entry.state == StepState::Running) {
+            entry.state = StepState::Failed;
+            entry.finished_at = Some(SystemTime::now());
+        }
+    }
+
+    /// Adds a table.
+    pub fn add_table(&self, table: TableName, rows_estimated: u64, state: TableState) -> Arc<TableProgress> {
+        let entry = Arc::new(TableProgress {
+            table,
+            rows_estimated,
+            rows_done: AtomicU64::new(0),
+            bytes_done: AtomicU64::new(0),
+            state: Mutex::new(state),
+        });
+        lock(&self.0.tables).push(entry.clone());
+        entry
+    }
+
+    /// Returns the counters of a table, when it was added.
+    pub fn table(&self, table: &TableName) -> Option<Arc<TableProgress>> {
+        lock(&self.0.tables).iter().find(|entry| entry.table == *table).cloned()
+    }
+
+    /// Adds applied work.
+    pub fn add_applied(&self, transactions: u64, row_events: u64) {
+        self.0.transactions.fetch_add(transactions, Ordering::Relaxed);
+        self.0.row_events.fetch_add(row_events, Ordering::Relaxed);
+    }
+
+    /// Adds received binary log.
+    pub fn add_binlog_bytes(&self, bytes: u64) {
+        self.0.binlog_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Sets what lies in the spool.
+    pub fn set_spool_bytes(&self, bytes: u64) {
+        self.0.spool_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Sets how far behind the source the target is.
+    pub fn set_lag(&self, lag: Option<Duration>) {
+        let milliseconds = lag.map_or(-1, |lag| i64::try_from(lag.as_millis()).unwrap_or(i64::MAX));
+        self.0.lag_ms.store(milliseconds, Ordering::Relaxed);
+    }
+
+    /// Counts one more attempt.
+    pub fn add_retry(&self) {
+        self.0.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sets the newest position known of the source.
+    pub fn set_source_position(&self, position: Position) {
+        lock(&self.0.positions).0 = Some(position);
+    }
+
+    /// Sets what is durable on the target.
+    pub fn set_applied_position(&self, position: Position) {
+        lock(&self.0.positions).1 = Some(position);
+    }
+
+    /// Sets whether the target has all that the source had when last looked at.
+    pub fn set_in_sync(&self, in_sync: bool) {
+        self.0.in_sync.store(in_sync, Ordering::Relaxed);
+    }
+
+    /// Takes everything at this moment.
+    pub fn snapshot(&self) -> ProgressSnapshot {
+        let tables: Vec<TableSnapshot> = lock(&self.0.tables)
+            .iter()
+            .map(|table| {
+                let rows_done = table.rows_done.load(Ordering::Relaxed);
+                let state = *lock(&table.state);
+                let complete = matches!(state, TableState::Copied | TableState::Indexing | TableState::Done);
+                let rows_estimated = if complete { rows_done } else { table.rows_estimated.max(rows_done) };
+                let bytes_done = table.bytes_done.load(Ordering::Relaxed);
+                TableSnapshot { table: table.table.clone(), rows_done, rows_estimated, bytes_done, state }
+            })
+            .collect();
+        let steps = lock(&self.0.steps).clone();
+        let (source_position, applied_position) = lock(&self.0.positions).clone();
+        ProgressSnapshot {
+            step: steps.iter().rev().find(|s| matches!(s.state, StepState::Running | StepState::Failed)).map(|s| s.step),
+            steps,
+            rows_done: tables.iter().map(|t| t.rows_done).sum(),
+            rows_estimated: tables.iter().map(|t| t.rows_estimated).sum(),
+            bytes_done: tables.iter().map(|t| t.bytes_done).sum(),
+            tables,
+            transactions_applied: self.0.transactions.load(Ordering::Relaxed),
+            row_events_applied: self.0.row_events.load(Ordering::Relaxed),
+            binlog_bytes: self.0.binlog_bytes.load(Ordering::Relaxed),
+            spool_bytes: self.0.spool_bytes.load(Ordering::Relaxed),
+            lag: u64::try_from(self.0.lag_ms.load(Ordering::Relaxed)).ok().map(Duration::from_millis),
+            retries: self.0.retries.load(Ordering::Relaxed),
+            source_position,
+            applied_position,
+            in_sync: self.0.in_sync.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_present_step_is_the_last_one_running() {
+        let progress = Progress::new();
+        assert_eq!(progress.snapshot().step, None);
+        progress.set_step(Step::Structure, StepState::Done);
+        progress.set_step(Step::FullLoad, StepState::Running);
+        assert_eq!(progress.snapshot().step, Some(Step::FullLoad));
+    }
+
+    #[test]
+    fn an_estimate_never_stays_below_what_was_done() {
+        let progress = Progress::new();
+        let table = progress.add_table(TableName::new("a", "t"), 10, TableState::Copying);
+        table.add(15, 1500);
+        assert_eq!(progress.snapshot().rows_estimated, 15);
+    }
+}

@@ -1,0 +1,218 @@
+//! Row changes as statements: INSERT, upsert, UPDATE, DELETE by key.
+//!
+//! [`TableWriter`] holds what does not change between the rows of one table. Generated columns are never written. Rows are
+//! found by the table's row key, compared under the column's own collation.
+use super::literal::{self, Place};
+use super::quote;
+use crate::data::{ColumnKind, JsonDiff, JsonDiffOperation, RowKey, TableSchema, Value};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Builds the statements of one table.
+#[derive(Clone, Debug)]
+pub struct TableWriter {
+    schema: TableSchema,
+    key: RowKey,
+    stored: Vec<usize>,
+    insert_head: Vec<u8>,
+    upsert_tail: Vec<u8>,
+}
+
+/// Which form an insert takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InsertForm {
+    /// A row with the same key is an error.
+    Plain,
+    /// A row with the same key is overwritten. Only for tables without another UNIQUE index: with two of them, MySQL may
+    /// overwrite the row that the *other* one finds.
+    Upsert,
+}
+
+impl TableWriter {
+    /// Prepares a table, as the target has it.
+    ///
+    /// `row_alias`: the target knows `VALUES … AS new` (MySQL 8.0.19 and later), where `VALUES()` is deprecated.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoKey`] when its rows cannot be told apart.
+    pub fn new(schema: TableSchema, row_alias: bool) -> Result<Self> {
+        let key = schema.row_key().ok_or_else(|| Error::from(ErrorKind::NoKey).for_table(&schema.name))?;
+        let stored: Vec<usize> = schema.stored_columns().collect();
+        let columns: Vec<_> = stored.iter().map(|&position| &schema.columns[position]).collect();
+        let insert_head = super::load::insert_head(&schema.name, &columns);
+        let mut upsert_tail = Vec::new();
+        upsert_tail.extend_from_slice(if row_alias { b" AS new ON DUPLICATE KEY UPDATE " } else { b" ON DUPLICATE KEY UPDATE " });
+        for (index, column) in columns.iter().enumerate() {
+            if index > 0 {
+                upsert_tail.push(b',');
+            }
+            let name = quote::identifier(&column.name);
+            let assignment = if row_alias { format!("{name}=new.{name}") } else { format!("{name}=VALUES({name})") };
+            upsert_tail.extend_from_slice(assignment.as_bytes());
+        }
+        Ok(TableWriter { schema, key, stored, insert_head, upsert_tail })
+    }
+
+    /// Returns the table as the target has it.
+    pub fn schema(&self) -> &TableSchema {
+        &self.schema
+    }
+
+    /// Begins an INSERT of one or more rows.
+    pub fn begin_insert(&self, sql: &mut Vec<u8>) {
+        sql.extend_from_slice(&self.insert_head);
+    }
+
+    /// Appends one row's `(…)`. Returns how many warnings the server will give for it (ENUM error values).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] when the image does not hold a column.
+    pub fn push_row(&self, sql: &mut Vec<u8>, after: &[Value]) -> Result<u64> {
+        let mut warnings = 0;
+        for (index, &position) in self.stored.iter().enumerate() {
+            sql.push(if index == 0 { b'(' } else { b',' });
+            warnings += self.push_assigned(sql, position, after)?;
+        }
+        sql.push(b')');
+        Ok(warnings)
+    }
+
+    /// Ends an INSERT.
+    pub fn end_insert(&self, sql: &mut Vec<u8>, form: InsertForm) {
+        if form == InsertForm::Upsert {
+            sql.extend_from_slice(&self.upsert_tail);
+        }
+    }
+
+    /// Appends an UPDATE of one row. Returns how many warnings the server will give for it.
+    ///
+    /// Sets what changed, and every DATETIME and TIMESTAMP, which could have ON UPDATE CURRENT_TIMESTAMP.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] when the key is not in the before image.
+    pub fn push_update(&self, sql: &mut Vec<u8>, before: &[Value], after: &[Value]) -> Result<u64> {
+        sql.extend_from_slice(b"UPDATE ");
+        quote::push_table(sql, &self.schema.name);
+        sql.extend_from_slice(b" SET ");
+        let mut warnings = 0;
+        let mut any = false;
+        for &position in &self.stored {
+            let column = &self.schema.columns[position];
+            let is_clock = matches!(column.kind, ColumnKind::DateTime | ColumnKind::Timestamp);
+            let (old, new) = (value(before, position), value(after, position));
+            if matches!(new, Value::Absent) || (!is_clock && old == new) {
+                continue;
+            }
+            if any {
+                sql.push(b',');
+            }
+            any = true;
+            quote::push_identifier(sql, &column.name);
+            sql.push(b'=');
+            warnings += self.push_assigned(sql, position, after)?;
+        }
+        if !any {
+            // Nothing changed that is stored; the row must be there all the same.
+            let name = quote::identifier(&self.schema.columns[self.key.columns[0]].name);
+            sql.extend_from_slice(format!("{name}={name}").as_bytes());
+        }
+        sql.extend_from_slice(b" WHERE ");
+        self.push_key(sql, before)?;
+        Ok(warnings)
+    }
+
+    /// Begins a DELETE of one or more rows.
+    pub fn begin_delete(&self, sql: &mut Vec<u8>) {
+        sql.extend_from_slice(b"DELETE FROM ");
+        quote::push_table(sql, &self.schema.name);
+        sql.extend_from_slice(b" WHERE ");
+        if let [only] = self.key.columns[..] {
+            quote::push_identifier(sql, &self.schema.columns[only].name);
+            sql.extend_from_slice(b" IN (");
+        }
+    }
+
+    /// Appends one row's key to a DELETE.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] when the key is not in the image.
+    pub fn push_deleted(&self, sql: &mut Vec<u8>, before: &[Value], first: bool) -> Result<()> {
+        if let [only] = self.key.columns[..] {
+            if !first {
+                sql.push(b',');
+            }
+            let column = &self.schema.columns[only];
+            return literal::push_value(sql, value(before, only), column, Place::Compared);
+        }
+        sql.extend_from_slice(if first { b"(" } else { b" OR (" });
+        self.push_key(sql, before)?;
+        sql.push(b')');
+        Ok(())
+    }
+
+    /// Ends a DELETE.
+    pub fn end_delete(&self, sql: &mut Vec<u8>) {
+        if self.key.columns.len() == 1 {
+            sql.push(b')');
+        }
+    }
+
+    /// Returns whether an update changes the key, by bytes: a change that the collation does not see counts too.
+    pub fn changes_key(&self, before: &[Value], after: &[Value]) -> bool {
+        self.key.columns.iter().any(|&position| value(before, position) != value(after, position))
+    }
+
+    fn push_key(&self, sql: &mut Vec<u8>, image: &[Value]) -> Result<()> {
+        for (index, &position) in self.key.columns.iter().enumerate() {
+            if index > 0 {
+                sql.extend_from_slice(b" AND ");
+            }
+            let column = &self.schema.columns[position];
+            quote::push_identifier(sql, &column.name);
+            sql.push(b'=');
+            literal::push_value(sql, value(image, position), column, Place::Compared)?;
+        }
+        Ok(())
+    }
+
+    fn push_assigned(&self, sql: &mut Vec<u8>, position: usize, image: &[Value]) -> Result<u64> {
+        let column = &self.schema.columns[position];
+        match value(image, position) {
+            Value::JsonDiff(diffs) => {
+                push_json_diffs(sql, &quote::identifier(&column.name), diffs);
+                Ok(0)
+            }
+            other => {
+                literal::push_value(sql, other, column, Place::Assigned)?;
+                Ok(u64::from(matches!((&column.kind, other), (ColumnKind::Enum(_), Value::UInt(0)))))
+            }
+        }
+    }
+}
+
+/// A column's value in an image; images shorter than the table (columns added behind) hold nothing for it.
+fn value(image: &[Value], position: usize) -> &Value {
+    image.get(position).unwrap_or(&Value::Absent)
+}
+
+/// Nests the changes of a document around the column: the first change is innermost.
+fn push_json_diffs(sql: &mut Vec<u8>, column: &str, diffs: &[JsonDiff]) {
+    for diff in diffs.iter().rev() {
+        sql.extend_from_slice(match diff.operation {
+            JsonDiffOperation::Replace => b"JSON_REPLACE(".as_slice(),
+            JsonDiffOperation::Insert if diff.path.ends_with(b"]") => b"JSON_ARRAY_INSERT(",
+            JsonDiffOperation::Insert => b"JSON_SET(",
+            JsonDiffOperation::Remove => b"JSON_REMOVE(",
+        });
+    }
+    sql.extend_from_slice(column.as_bytes());
+    for diff in diffs {
+        sql.push(b',');
+        quote::push_introduced_literal(sql, "utf8mb4", &diff.path);
+        if diff.operation != JsonDiffOperation::Remove {
+            sql.extend_from_slice(b",CAST(");
+            super::json::push_expression(sql, &diff.value);
+            sql.extend_from_slice(b" AS JSON)");
+        }
+        sql.push(b')');
+    }
+}

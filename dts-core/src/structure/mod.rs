@@ -1,0 +1,405 @@
+//! Databases, tables, indexes and foreign keys on the target.
+//!
+//! [`Structure::create`] makes empty tables without secondary indexes and foreign keys: a lock-free copy may for a moment
+//! hold one UNIQUE value twice, and rows are loaded faster. [`Structure::build_indexes`] adds them when the copy is
+//! consistent; a duplicate found then is a real divergence and is reported as one.
+//!
+//! Both can be repeated after a crash at any point: the ledger's row of a table is written before the table is created, so
+//! that a table that is there and not in the ledger is somebody else's and is never touched.
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::data::{TableName, TableSchema};
+use crate::error::{Error, ErrorKind, Result, Side, Stage};
+use crate::full_loader::TablePlan;
+use crate::progress::{Progress, TableState};
+use crate::server::{Flavor, ServerFacts, catalog};
+use crate::source::SourceEndpoint;
+use crate::sql::create_table::{
+    self, CharsetNames, ColumnCharset, CreateTable, DefinitionKind, Explicit,
+};
+use crate::sql::quote;
+use crate::stop::StopToken;
+use crate::target::TargetEndpoint;
+use crate::target::ledger::{CopyState, Deferred, Ledger, TableRow};
+use crate::transform::Transform;
+use crate::wire::Connection;
+
+/// An index build may take hours without a byte on the connection.
+const BUILD_PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Creates what rows are loaded into.
+pub struct Structure<'a> {
+    source: &'a SourceEndpoint,
+    target: &'a TargetEndpoint,
+    ledger: &'a Ledger,
+    transform: &'a Transform,
+}
+
+/// What was created.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct StructureReport {
+    /// The tables, as the full load takes them.
+    pub tables: Vec<TablePlan>,
+    /// What is different on the target and why, for people.
+    pub rewrites: Vec<String>,
+}
+
+impl<'a> Structure<'a> {
+    /// Joins the two ends, the ledger and the selection.
+    pub fn new(
+        source: &'a SourceEndpoint,
+        target: &'a TargetEndpoint,
+        ledger: &'a Ledger,
+        transform: &'a Transform,
+    ) -> Self {
+        Structure { source, target, ledger, transform }
+    }
+
+    /// Creates databases and tables that are not there yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TargetConflict`] before anything is created, when a table is there that is not ours; else what a
+    /// server answered.
+    pub fn create(&self, stop: &StopToken) -> Result<StructureReport> {
+        self.create_staged(stop).map_err(|error| error.in_stage(Stage::Structure))
+    }
+
+    fn create_staged(&self, stop: &StopToken) -> Result<StructureReport> {
+        let mut source = self.source.control(stop)?;
+        let mut target = self.target.control(stop)?;
+        let databases = self.selected_databases(&mut source)?;
+        let schemas = self.selected_tables(&mut source, &databases)?;
+        let recorded: BTreeMap<TableName, TableRow> =
+            self.ledger.tables(&mut target)?.into_iter().map(|row| (row.source.clone(), row)).collect();
+        self.refuse_conflicts(&mut target, &schemas, &recorded)?;
+
+        let names = charset_names(self.target.facts());
+        for database in &databases {
+            for target_name in self.transform.route.target_databases(&database.name) {
+                let sql = format!(
+                    "CREATE DATABASE IF NOT EXISTS {} DEFAULT CHARACTER SET {} COLLATE {}",
+                    quote::identifier(&target_name),
+                    names.charset(&database.charset),
+                    names.collation(&database.collation)
+                );
+                target.execute(sql, "creating a database")?;
+            }
+        }
+        let mut next_id = recorded.values().map(|row| row.id).max().unwrap_or(0) + 1;
+        let mut report = StructureReport { tables: Vec::new(), rewrites: Vec::new() };
+        for schema in schemas {
+            stop.check()?;
+            let id = recorded.get(&schema.name).map_or(next_id, |row| row.id);
+            next_id = next_id.max(id + 1);
+            let is_new = !recorded.contains_key(&schema.name);
+            let plan = self.create_table(&mut source, &mut target, schema, id, is_new, &mut report.rewrites)?;
+            report.tables.push(plan);
+        }
+        Ok(report)
+    }
+
+    /// Reads the tables that an earlier run created, as the source has them now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when one of them is gone from the source; else what a server answered.
+    pub fn recorded(&self, stop: &StopToken) -> Result<Vec<TablePlan>> {
+        let mut source = self.source.control(stop)?;
+        let rows = self.ledger.tables(&mut self.target.control(stop)?)?;
+        let mut plans = Vec::new();
+        for database in rows.iter().map(|row| &row.source.database).collect::<BTreeSet<_>>() {
+            let mut schemas: BTreeMap<TableName, TableSchema> = BTreeMap::new();
+            for schema in catalog::tables(&mut source, self.source.facts(), database, |_| true)? {
+                schemas.insert(schema.name.clone(), schema);
+            }
+            for row in rows.iter().filter(|row| row.source.database == *database) {
+                let schema = schemas.remove(&row.source).ok_or_else(|| {
+                    Error::from(ErrorKind::NotFound { what: "table", name: row.source.to_string() }).on(Side::Source)
+                })?;
+                plans.push(TablePlan { id: row.id, schema, target: row.target.clone() });
+            }
+        }
+        Ok(plans)
+    }
+
+    fn selected_databases(&self, source: &mut Connection) -> Result<Vec<catalog::Database>> {
+        let mut databases = catalog::databases(source)?;
+        databases.retain(|database| self.transform.selection.selects_database(&database.name));
+        Ok(databases)
+    }
+
+    fn selected_tables(&self, source: &mut Connection, databases: &[catalog::Database]) -> Result<Vec<TableSchema>> {
+        let mut schemas = Vec::new();
+        for database in databases {
+            schemas.extend(catalog::tables(source, self.source.facts(), &database.name, |name| {
+                self.transform.selection.selects_table(name)
+            })?);
+        }
+        if schemas.is_empty() {
+            return Err(Error::from(ErrorKind::NotFound { what: "table", name: "that objects selects".into() })
+                .on(Side::Source)
+                .with_hint("Check objects.databases, objects.tables and objects.exclude, and that the account may see them."));
+        }
+        self.transform.route.check_collisions(schemas.iter().map(|schema| &schema.name))?;
+        Ok(schemas)
+    }
+
+    fn refuse_conflicts(
+        &self,
+        target: &mut Connection,
+        schemas: &[TableSchema],
+        recorded: &BTreeMap<TableName, TableRow>,
+    ) -> Result<()> {
+        let mut existing: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut conflicts = Vec::new();
+        for schema in schemas.iter().filter(|schema| !recorded.contains_key(&schema.name)) {
+            let name = self.transform.route.target_of(&schema.name);
+            if !existing.contains_key(&name.database) {
+                let mut there = catalog::table_names(target, &name.database)?;
+                there.extend(catalog::view_names(target, &name.database)?);
+                existing.insert(name.database.clone(), there.into_iter().map(|name| name.table).collect());
+            }
+            if existing[&name.database].contains(&name.table) {
+                conflicts.push(name.to_string());
+            }
+        }
+        if conflicts.is_empty() {
+            return Ok(());
+        }
+        let shown = conflicts.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        Err(Error::from(ErrorKind::TargetConflict { count: conflicts.len(), names: shown }).on(Side::Target))
+    }
+
+    fn create_table(
+        &self,
+        source: &mut Connection,
+        target: &mut Connection,
+        schema: TableSchema,
+        id: u32,
+        is_new: bool,
+        rewrites: &mut Vec<String>,
+    ) -> Result<TablePlan> {
+        let name = self.transform.route.target_of(&schema.name);
+        let plan = TablePlan { id, schema, target: name };
+        let shown = catalog::show_create_table(source, &plan.schema.name)?;
+        let (deferred, notes) =
+            definition(&shown, &plan, self.target.facts()).map_err(|error| error.for_table(&plan.schema.name))?;
+        rewrites.extend(notes.into_iter().map(|note| format!("{}: {note}", plan.schema.name)));
+        if is_new {
+            let row = TableRow {
+                id,
+                source: plan.schema.name.clone(),
+                target: plan.target.clone(),
+                state: CopyState::Created,
+                deferred: Deferred { indexes: deferred.indexes, foreign_keys: deferred.foreign_keys },
+                snapshot_position: None,
+                row_count: 0,
+                byte_count: 0,
+                chunks_again: 0,
+            };
+            self.ledger.add_table(target, &row)?;
+        }
+        // The ledger says that the name is ours, so a table that is there already is this one.
+        let sql = deferred.create_sql.replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1);
+        target.execute(sql, "creating a table").map_err(|error| error.for_table(&plan.target))?;
+        Ok(plan)
+    }
+
+    /// Builds the deferred indexes of all tables, largest first, at most `at_once` tables at a time, then the foreign keys.
+    ///
+    /// Changes of the tables must not be applied meanwhile.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Divergence`] when a UNIQUE index finds a value twice; else what the target answered.
+    pub fn build_indexes(
+        &self,
+        tables: &[TablePlan],
+        at_once: usize,
+        stop: &StopToken,
+        progress: &Progress,
+    ) -> Result<()> {
+        self.build_staged(tables, at_once, stop, progress).map_err(|error| error.in_stage(Stage::Structure))
+    }
+
+    fn build_staged(
+        &self,
+        tables: &[TablePlan],
+        at_once: usize,
+        stop: &StopToken,
+        progress: &Progress,
+    ) -> Result<()> {
+        let mut control = self.target.control(stop)?;
+        let rows: BTreeMap<u32, TableRow> =
+            self.ledger.tables(&mut control)?.into_iter().map(|row| (row.id, row)).collect();
+        let mut waiting: Vec<(&TablePlan, &TableRow)> = tables
+            .iter()
+            .filter_map(|plan| rows.get(&plan.id).map(|row| (plan, row)))
+            .filter(|(_, row)| row.state == CopyState::Copied)
+            .collect();
+        waiting.sort_by_key(|(plan, _)| std::cmp::Reverse(plan.schema.data_bytes));
+        let next = AtomicUsize::new(0);
+        let first_error: Mutex<Option<Error>> = Mutex::new(None);
+        let stop = stop.child();
+        std::thread::scope(|scope| {
+            for _ in 0..at_once.clamp(1, 64).min(waiting.len()) {
+                scope.spawn(|| {
+                    let result = (|| -> Result<()> {
+                        let mut connection = self.target.loader_control(&stop)?;
+                        connection.set_answer_timeout(BUILD_PATIENCE);
+                        while let Some((plan, row)) = waiting.get(next.fetch_add(1, Ordering::Relaxed)) {
+                            stop.check()?;
+                            self.build_table(&mut connection, plan, row, progress)?;
+                        }
+                        Ok(())
+                    })();
+                    if let Err(error) = result {
+                        let mut first = first_error.lock().unwrap_or_else(PoisonError::into_inner);
+                        if first.as_ref().is_none_or(Error::is_interrupted) {
+                            *first = Some(error);
+                        }
+                        stop.stop();
+                    }
+                });
+            }
+        });
+        if let Some(error) = first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        self.add_foreign_keys(tables, &rows, &stop)
+    }
+
+    fn build_table(
+        &self,
+        connection: &mut Connection,
+        plan: &TablePlan,
+        row: &TableRow,
+        progress: &Progress,
+    ) -> Result<()> {
+        if let Some(counters) = progress.table(&plan.schema.name) {
+            counters.set_state(TableState::Indexing);
+        }
+        let there = catalog::table(connection, self.target.facts(), &plan.target)?;
+        let missing: Vec<&String> = row
+            .deferred
+            .indexes
+            .iter()
+            .filter(|clause| {
+                let name = index_name(clause);
+                !there.indexes.iter().any(|index| name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&index.name)))
+            })
+            .collect();
+        for statement in create_table::build_indexes_statements(&plan.target, &missing) {
+            connection.execute(statement, "building indexes").map_err(|error| duplicate(error, &plan.target))?;
+        }
+        self.ledger.set_table_state(connection, plan.id, CopyState::Indexed)?;
+        if let Some(counters) = progress.table(&plan.schema.name) {
+            counters.set_state(TableState::Done);
+        }
+        Ok(())
+    }
+
+    fn add_foreign_keys(&self, tables: &[TablePlan], rows: &BTreeMap<u32, TableRow>, stop: &StopToken) -> Result<()> {
+        let mut connection = self.target.loader_control(stop)?;
+        connection.set_answer_timeout(BUILD_PATIENCE);
+        for plan in tables {
+            let Some(row) = rows.get(&plan.id).filter(|row| !row.deferred.foreign_keys.is_empty()) else { continue };
+            let there = catalog::table(&mut connection, self.target.facts(), &plan.target)?;
+            if !there.foreign_keys.is_empty() {
+                continue; // One ALTER adds all of a table's keys: some there means all there.
+            }
+            let sql = create_table::add_foreign_keys_sql(
+                &plan.target,
+                &row.deferred.foreign_keys,
+                &plan.schema.name.database,
+                &self.transform.route,
+            )?;
+            if let Some(sql) = sql {
+                connection.execute(sql, "adding foreign keys").map_err(|error| error.for_table(&plan.target))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A duplicate found by a UNIQUE index after the converge point cannot come from the copy.
+fn duplicate(error: Error, table: &TableName) -> Error {
+    if error.server_error().is_some_and(|server| server.code == 1062) {
+        let what = "a UNIQUE index could not be built, because a value is there twice".to_owned();
+        return Error::from(ErrorKind::Divergence { what }).on(Side::Target).for_table(table);
+    }
+    error.for_table(table)
+}
+
+fn charset_names(facts: &ServerFacts) -> CharsetNames {
+    let version = facts.version;
+    let number = u32::from(version.0) * 1_00_00 + u32::from(version.1) * 1_00 + u32::from(version.2);
+    match facts.flavor {
+        Flavor::MySql => CharsetNames::of_mysql(number),
+        Flavor::MariaDb => CharsetNames::of_mariadb(number),
+    }
+}
+
+/// Turns the source's definition into the one for the target, and says what changed.
+fn definition(
+    shown: &str,
+    plan: &TablePlan,
+    target: &ServerFacts,
+) -> Result<(create_table::Deferred, Vec<String>)> {
+    let mut definition = CreateTable::parse(shown)?;
+    let columns: Vec<ColumnCharset> = plan
+        .schema
+        .columns
+        .iter()
+        .filter_map(|column| {
+            Some(ColumnCharset {
+                column: column.name.clone(),
+                charset: column.charset.clone()?,
+                collation: column.collation.clone()?,
+            })
+        })
+        .collect();
+    let explicit = Explicit {
+        table_collation: &plan.schema.collation,
+        columns: &columns,
+        names: charset_names(target),
+        mariadb_target: target.flavor == Flavor::MariaDb,
+    };
+    let rewrites = definition.explicit(&explicit)?;
+    let key = plan.schema.row_key().filter(|key| key.index != "PRIMARY").map(|key| key.index);
+    let keep: Vec<&str> = key.iter().map(String::as_str).collect();
+    let notes = rewrites.into_iter().map(|rewrite| format!("{} ({})", rewrite.what, rewrite.why)).collect();
+    Ok((definition.without_deferred(&plan.target, &keep), notes))
+}
+
+/// Returns the name of an index from its clause.
+fn index_name(clause: &str) -> Option<String> {
+    let table = CreateTable::parse(&format!("CREATE TABLE `t` (\n  {clause}\n) ENGINE=InnoDB")).ok()?;
+    match &table.definitions().first()?.kind {
+        DefinitionKind::Index { name, .. } => Some(name.clone()),
+        DefinitionKind::Column { .. }
+        | DefinitionKind::PrimaryKey { .. }
+        | DefinitionKind::ForeignKey { .. }
+        | DefinitionKind::Check
+        | DefinitionKind::Other => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::index_name;
+
+    #[test]
+    fn names_of_all_sorts_of_indexes() {
+        for (clause, name) in [
+            ("KEY `a``b` (`x`)", "a`b"),
+            ("UNIQUE KEY `u` (`x`,`y`(10))", "u"),
+            ("FULLTEXT KEY `f` (`t`) /*!50100 WITH PARSER `ngram` */", "f"),
+            ("KEY `e` ((lower(`x`)))", "e"),
+        ] {
+            assert_eq!(index_name(clause).as_deref(), Some(name), "{clause}");
+        }
+    }
+}

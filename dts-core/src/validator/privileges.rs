@@ -1,0 +1,321 @@
+//! What both accounts may do: everything that is missing at once, as statements to copy.
+use std::collections::BTreeMap;
+
+use crate::data::TableName;
+use crate::error::Side;
+use crate::sql::quote;
+use crate::stop::StopToken;
+use crate::validator::finding::Verdict;
+use crate::validator::grants::{Grants, escaped_database};
+use crate::validator::options::{EndpointKind, TaskType};
+use crate::validator::registry::Check;
+use crate::validator::survey::{Blocked, SourceObjects, Survey};
+
+const GROUP: &str = "privileges";
+
+pub(super) const CHECKS: &[Check] = &[
+    Check::fails(
+        GROUP,
+        "source_privileges",
+        source_privileges,
+        "The source's account has SELECT on the selected tables, SHOW VIEW, TRIGGER and EVENT where those objects are chosen, \
+         PROCESS, for changes REPLICATION SLAVE and REPLICATION CLIENT, and LOCK TABLES or RELOAD where a table needs an exact \
+         snapshot. Fails otherwise, with all missing ones as GRANT statements. Warns when the account may write: dts never \
+         writes on the source.",
+    )
+    .not_ignorable("the task would stop at the first statement that the server refuses"),
+    Check::fails(
+        GROUP,
+        "target_privileges",
+        target_privileges,
+        "The target's account has on the databases written to: ALTER, CREATE, CREATE TEMPORARY TABLES, DELETE, DROP, INDEX, \
+         INSERT, LOCK TABLES, REFERENCES, SELECT, UPDATE; for views CREATE VIEW and SHOW VIEW, for routines CREATE ROUTINE, \
+         ALTER ROUTINE and EXECUTE, TRIGGER, EVENT; PROCESS and SHOW DATABASES; for accounts CREATE USER; and the same on \
+         dts's own schema __dts__. Fails otherwise, with all missing ones as GRANT statements.",
+    )
+    .not_ignorable("the task would stop at the first statement that the server refuses"),
+];
+
+/// Where a privilege is missing.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Global,
+    Database(String),
+    Table(TableName),
+}
+
+#[derive(Default)]
+struct Missing(BTreeMap<Level, Vec<&'static str>>);
+
+impl Missing {
+    fn add(&mut self, level: Level, privilege: &'static str) {
+        let privileges = self.0.entry(level).or_default();
+        if !privileges.contains(&privilege) {
+            privileges.push(privilege);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// `SELECT on shop, PROCESS`.
+    fn summary(&self) -> String {
+        let mut parts = Vec::new();
+        for (level, privileges) in &self.0 {
+            let privileges = privileges.join(", ");
+            parts.push(match level {
+                Level::Global => privileges,
+                Level::Database(name) => format!("{privileges} on {name}.*"),
+                Level::Table(name) => format!("{privileges} on {name}"),
+            });
+        }
+        parts.join("; ")
+    }
+
+    /// One GRANT for each level that something is missing on: the server allows no more in one statement.
+    fn statements(&self, account: &str) -> String {
+        let account = quoted_account(account);
+        let grant = |(level, privileges): (&Level, &Vec<&str>)| {
+            let object = match level {
+                Level::Global => "*.*".to_owned(),
+                Level::Database(name) => format!("{}.*", escaped_database(name)),
+                Level::Table(name) => quote::table(name),
+            };
+            format!("GRANT {} ON {object} TO {account};", privileges.join(", "))
+        };
+        self.0.iter().map(grant).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// `'dts'@'%'` of the server's `dts@%`.
+fn quoted_account(account: &str) -> String {
+    let (user, host) = account.rsplit_once('@').unwrap_or((account, "%"));
+    format!("{}@{}", quote::string_literal(user), quote::string_literal(host))
+}
+
+fn verdict(survey: &Survey, side: Side, expected: &str, missing: &Missing) -> Result<Verdict, Blocked> {
+    let account = &survey.facts(side)?.current_user;
+    let console = match survey.kind(side) {
+        EndpointKind::AliyunRds => {
+            "\nOr in the RDS console: the instance > Accounts > Create Account, type Privileged Account."
+        }
+        EndpointKind::TencentDb => {
+            "\nOr in the TencentDB console: the instance > Database Management > Account Management > Modify Permissions."
+        }
+        EndpointKind::MySql | EndpointKind::MariaDb => "",
+    };
+    Ok(Verdict::fail(expected, format!("missing: {}", missing.summary()))
+        .message(format!("account '{account}' may not do all that the task needs"))
+        .fix(format!("{}{console}", missing.statements(account))))
+}
+
+/// The databases that the task reads, those included that the account cannot see.
+fn source_databases(survey: &Survey, objects: &SourceObjects) -> Result<Vec<String>, Blocked> {
+    let selection = &survey.transform()?.selection;
+    let mut names: Vec<String> = objects
+        .databases
+        .iter()
+        .map(|database| database.name.clone())
+        .filter(|name| selection.selects_database(name))
+        .chain(selection.named_databases())
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// Tables whose rows cannot be told apart, or that a foreign key changes without a trace in the log.
+pub(super) fn needs_exact_snapshot(objects: &SourceObjects) -> Vec<&TableName> {
+    let cascading = |name: &TableName| {
+        objects.tables.iter().any(|table| {
+            table
+                .foreign_keys
+                .iter()
+                .any(|key| key.cascades && (table.name == *name || key.referenced_table == *name))
+        })
+    };
+    objects
+        .tables
+        .iter()
+        .filter(|table| table.row_key().is_none() || cascading(&table.name))
+        .map(|table| &table.name)
+        .collect()
+}
+
+/// Privileges that a reader never needs.
+const WRITING: [&str; 14] = [
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "DROP",
+    "ALTER",
+    "CREATE",
+    "INDEX",
+    "CREATE USER",
+    "CREATE VIEW",
+    "CREATE ROUTINE",
+    "SUPER",
+    "SHUTDOWN",
+    "FILE",
+    "GRANT OPTION",
+];
+
+fn source_privileges(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
+    let grants = survey.grants(Side::Source)?;
+    let objects = survey.source_objects()?;
+    let options = &survey.options;
+    let selection = &survey.transform()?.selection;
+    let mut missing = Missing::default();
+
+    let mut global: Vec<&'static str> = vec!["PROCESS"];
+    if options.is_incremental() {
+        global.extend(["REPLICATION SLAVE", "REPLICATION CLIENT"]);
+    }
+    for privilege in global {
+        if !grants.has_global(privilege) {
+            missing.add(Level::Global, privilege);
+        }
+    }
+
+    let mut of_tables: Vec<&'static str> = vec!["SELECT"];
+    of_tables.extend(options.views.then_some("SHOW VIEW"));
+    of_tables.extend(options.triggers.then_some("TRIGGER"));
+    for database in source_databases(survey, objects)? {
+        let is_whole = selection.is_whole_database(&database);
+        for privilege in &of_tables {
+            if grants.has_on_database(privilege, &database) {
+                continue;
+            }
+            if is_whole {
+                missing.add(Level::Database(database.clone()), privilege);
+                continue;
+            }
+            let seen = objects.tables.iter().map(|table| &table.name).chain(&objects.views);
+            let tables = seen.cloned().chain(selection.named_tables()).filter(|t| t.database == database);
+            for table in tables.filter(|table| !grants.has_on_table(privilege, table)) {
+                missing.add(Level::Table(table), privilege);
+            }
+        }
+        if options.events && is_whole && !grants.has_on_database("EVENT", &database) {
+            missing.add(Level::Database(database), "EVENT");
+        }
+    }
+    if options.task_type != TaskType::Structure && !grants.has_global("RELOAD") {
+        for table in needs_exact_snapshot(objects) {
+            if !grants.has_on_database("LOCK TABLES", &table.database) {
+                missing.add(Level::Database(table.database.clone()), "LOCK TABLES");
+            }
+        }
+    }
+    let expected = "all privileges for reading";
+    if !missing.is_empty() {
+        return verdict(survey, Side::Source, expected, &missing);
+    }
+    let more = more_than_needed(survey, grants);
+    if !more.is_empty() {
+        return Ok(Verdict::warn(expected, format!("also {}", more.join(", ")))
+            .message("the account may write on the source; dts never does, so a smaller account is safer")
+            .fix("Create an account of its own for dts, with no more than the privileges that docs/validation.md lists."));
+    }
+    Ok(Verdict::pass(expected, "all"))
+}
+
+/// Accounts of RDS are of fixed types and cannot be made smaller.
+fn more_than_needed(survey: &Survey, grants: &Grants) -> Vec<&'static str> {
+    if survey.kind(Side::Source) == EndpointKind::AliyunRds { Vec::new() } else { grants.any_of(&WRITING) }
+}
+
+fn target_privileges(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
+    let grants = survey.grants(Side::Target)?;
+    let options = &survey.options;
+    let mut missing = Missing::default();
+
+    let mut global: Vec<&'static str> = vec!["PROCESS", "SHOW DATABASES"];
+    global.extend(options.accounts.then_some("CREATE USER"));
+    for privilege in global {
+        if !grants.has_global(privilege) {
+            missing.add(Level::Global, privilege);
+        }
+    }
+
+    const OWN: [&str; 9] =
+        ["ALTER", "CREATE", "DELETE", "DROP", "INDEX", "INSERT", "LOCK TABLES", "SELECT", "UPDATE"];
+    let mut needed: Vec<&'static str> = OWN.to_vec();
+    needed.extend(["CREATE TEMPORARY TABLES", "REFERENCES"]);
+    if options.views {
+        needed.extend(["CREATE VIEW", "SHOW VIEW"]);
+    }
+    if options.routines {
+        needed.extend(["CREATE ROUTINE", "ALTER ROUTINE", "EXECUTE"]);
+    }
+    needed.extend(options.triggers.then_some("TRIGGER"));
+    needed.extend(options.events.then_some("EVENT"));
+    needed.sort_unstable();
+    for database in target_databases(survey)? {
+        for privilege in &needed {
+            if !grants.has_on_database(privilege, &database) {
+                missing.add(Level::Database(database.clone()), privilege);
+            }
+        }
+    }
+    for privilege in OWN {
+        if !grants.has_on_database(privilege, "__dts__") {
+            missing.add(Level::Database("__dts__".to_owned()), privilege);
+        }
+    }
+    let expected = "all privileges for writing";
+    if missing.is_empty() {
+        return Ok(Verdict::pass(expected, "all"));
+    }
+    verdict(survey, Side::Target, expected, &missing)
+}
+
+/// The databases that the task writes to.
+pub(super) fn target_databases(survey: &Survey) -> Result<Vec<String>, Blocked> {
+    let objects = survey.source_objects()?;
+    let transform = survey.transform()?;
+    let mut names: Vec<String> = objects
+        .databases
+        .iter()
+        .filter(|database| transform.selection.selects_database(&database.name))
+        .flat_map(|database| {
+            let mut names = transform.route.target_databases(&database.name);
+            if !transform.selection.is_whole_database(&database.name) {
+                // Only where tables of it really go.
+                let used: Vec<String> = objects
+                    .tables
+                    .iter()
+                    .map(|table| &table.name)
+                    .chain(&objects.views)
+                    .filter(|name| name.database == database.name)
+                    .map(|name| transform.route.target_of(name).database)
+                    .collect();
+                names.retain(|name| used.contains(name));
+            }
+            names
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_missing_at_once() {
+        let mut missing = Missing::default();
+        missing.add(Level::Database("shop_1".into()), "SELECT");
+        missing.add(Level::Global, "PROCESS");
+        missing.add(Level::Global, "REPLICATION SLAVE");
+        missing.add(Level::Global, "PROCESS");
+        assert_eq!(
+            missing.statements("d'ts@%"),
+            "GRANT PROCESS, REPLICATION SLAVE ON *.* TO 'd\\'ts'@'%';\nGRANT SELECT ON `shop\\_1`.* TO 'd\\'ts'@'%';"
+        );
+        assert_eq!(missing.summary(), "PROCESS, REPLICATION SLAVE; SELECT on shop_1.*");
+    }
+}

@@ -1,0 +1,356 @@
+//! Each item of the validator on real servers: one case where it passes, one where it does not.
+use std::io::Write;
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dts_core::source::SourceOptions;
+use dts_core::stop::StopToken;
+use dts_core::target::TargetOptions;
+use dts_core::transform::{ObjectSelection, Route, Transform};
+use dts_core::validator::{
+    EndpointKind, Item, ItemResult, TaskType, ValidationReport, Validator, ValidatorOptions,
+};
+use dts_core::wire::{Address, ConnectionOptions, Secret};
+use dts_testbed::{Server, ServerOptions, Version};
+
+/// What the account of an RDS instance has ("privileged account"), as far as 5.6 knows it.
+const RDS_GRANTS: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX, ALTER, \
+                          CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE, REPLICATION CLIENT, CREATE VIEW, \
+                          SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, CREATE USER, EVENT, TRIGGER ON *.*";
+const READER_GRANTS: &str =
+    "SELECT, SHOW VIEW, TRIGGER, EVENT, PROCESS, REPLICATION SLAVE, REPLICATION CLIENT, LOCK TABLES ON *.*";
+const WRITER_GRANTS: &str = "ALTER, ALTER ROUTINE, CREATE, CREATE ROUTINE, CREATE TEMPORARY TABLES, CREATE USER, CREATE VIEW, \
+                             DELETE, DROP, EVENT, EXECUTE, INDEX, INSERT, LOCK TABLES, PROCESS, REFERENCES, RELOAD, SELECT, \
+                             SHOW DATABASES, SHOW VIEW, TRIGGER, UPDATE ON *.*";
+const PASSWORD: &str = "Dts-Test-1";
+
+fn start(options: ServerOptions) -> Server {
+    Server::start(options).unwrap()
+}
+
+fn connection(server: &Server, user: &str) -> ConnectionOptions {
+    at("127.0.0.1", server.port(), user)
+}
+
+fn at(host: &str, port: u16, user: &str) -> ConnectionOptions {
+    ConnectionOptions::new(Address::Tcp { host: host.into(), port }, user, Secret::new(PASSWORD))
+}
+
+fn transform(databases: &[&str], tables: &[&str], rename: &[(&str, &str)]) -> Transform {
+    let selection = ObjectSelection::new(databases, tables, &[]).unwrap();
+    Transform::new(selection, Route::new(rename.iter().copied()).unwrap()).unwrap()
+}
+
+fn options(source: ConnectionOptions, target: ConnectionOptions) -> ValidatorOptions {
+    ValidatorOptions::new(
+        "test",
+        SourceOptions::new(source),
+        TargetOptions::new(target),
+        transform(&["shop"], &[], &[]),
+    )
+}
+
+fn validate(options: &ValidatorOptions) -> ValidationReport {
+    Validator::new(options.clone()).run(&StopToken::new()).unwrap()
+}
+
+fn item<'r>(report: &'r ValidationReport, id: &str) -> &'r Item {
+    report.item(id).unwrap_or_else(|| panic!("no item {id}"))
+}
+
+#[track_caller]
+fn expect(report: &ValidationReport, id: &str, result: ItemResult) -> Item {
+    let item = item(report, id);
+    assert_eq!(item.result, result, "{item:#?}");
+    let needs_fix = matches!(result, ItemResult::Fail);
+    assert!(!needs_fix || !item.fix.is_empty(), "no fix: {item:#?}");
+    item.clone()
+}
+
+#[track_caller]
+fn expect_all_pass(report: &ValidationReport) {
+    let others: Vec<_> = report.items.iter().filter(|item| item.result != ItemResult::Pass).collect();
+    assert!(others.is_empty(), "{others:#?}");
+    assert_eq!(report.result(), ItemResult::Pass);
+}
+
+const SHOP: &str = "CREATE DATABASE shop; \
+    CREATE TABLE shop.customers (id INT PRIMARY KEY, name VARCHAR(50)) ENGINE=InnoDB; \
+    CREATE TABLE shop.orders (id INT PRIMARY KEY, customer INT, FOREIGN KEY (customer) REFERENCES shop.customers (id)) \
+    ENGINE=InnoDB; \
+    CREATE VIEW shop.names AS SELECT name FROM shop.customers;";
+
+#[test]
+fn rds_like_56_to_97() {
+    let source = start(ServerOptions::new(Version::Mysql56).rds_like());
+    let target = start(ServerOptions::new(Version::Mysql97).arg("--lower-case-table-names=1"));
+    source.exec(SHOP);
+    source.create_account("dts", PASSWORD, &[RDS_GRANTS]);
+    target.create_account("dts", PASSWORD, &[WRITER_GRANTS]);
+    let mut options = options(connection(&source, "dts"), connection(&target, "dts"));
+    options.source_kind = EndpointKind::AliyunRds;
+    options.target_kind = EndpointKind::TencentDb;
+    expect_all_pass(&validate(&options));
+
+    source.exec("SET GLOBAL binlog_format = 'MIXED'; SET GLOBAL binlog_row_image = 'MINIMAL'");
+    let report = validate(&options);
+    let format = expect(&report, "binlog_format", ItemResult::Fail);
+    assert!(format.actual == "MIXED" && format.fix.contains("RDS console"), "{format:#?}");
+    assert_eq!(expect(&report, "binlog_row_image", ItemResult::Fail).actual, "MINIMAL");
+    assert_eq!(report.result(), ItemResult::Fail);
+    // They are needed only where changes are carried.
+    options.task_type = TaskType::Full;
+    expect(&validate(&options), "binlog_format", ItemResult::Pass);
+    options.task_type = TaskType::FullAndIncremental;
+    source.exec("SET GLOBAL binlog_format = 'ROW'; SET GLOBAL binlog_row_image = 'FULL'");
+
+    let target_id: u64 = target.query_one("SELECT @@server_id");
+    source.exec(&format!("SET GLOBAL server_id = {target_id}"));
+    expect(&validate(&options), "server_id", ItemResult::Fail);
+    // Ignoring is possible here, and impossible for some.
+    options.ignore = vec!["server_id".into(), "log_bin".into()];
+    expect(&validate(&options), "server_id", ItemResult::Ignored);
+    options.ignore = vec!["no_such_item".into()];
+    assert_eq!(Validator::new(options.clone()).run(&StopToken::new()).unwrap_err().code().0, 1001);
+    options.ignore.clear();
+    source.exec("SET GLOBAL server_id = 0");
+    expect(&validate(&options), "server_id", ItemResult::Fail);
+    source.exec(&format!("SET GLOBAL server_id = {}", source.port()));
+
+    // The other way round the target is too old.
+    let mut backwards = options.clone();
+    backwards.source = SourceOptions::new(connection(&target, "dts"));
+    backwards.target = TargetOptions::new(connection(&source, "dts"));
+    backwards.source_kind = EndpointKind::MySql;
+    expect(&validate(&backwards), "version", ItemResult::Fail);
+    expect_all_pass(&validate(&options));
+}
+
+#[test]
+fn what_the_source_must_have_and_names_of_case() {
+    let source =
+        start(ServerOptions::new(Version::Mysql56).arg("--skip-log-bin").arg("--lower-case-table-names=1"));
+    let target = start(ServerOptions::new(Version::Mysql97));
+    source.exec(SHOP);
+    source.create_account("dts", PASSWORD, &[READER_GRANTS]);
+    target.create_account("dts", PASSWORD, &[WRITER_GRANTS]);
+    let mut options = options(connection(&source, "dts"), connection(&target, "dts"));
+    // SHOW BINARY LOGS fails without a log; nothing may pass because of that.
+    let report = validate(&options);
+    expect(&report, "log_bin", ItemResult::Fail);
+    let gtid_mode = expect(&report, "gtid_mode", ItemResult::Fail);
+    assert!(gtid_mode.fix.contains("my.cnf"), "{gtid_mode:#?}");
+    let case = expect(&report, "lower_case_table_names", ItemResult::Fail);
+    assert!(case.expected.starts_with('1') && case.actual == "0", "{case:#?}");
+
+    let lowering = Route::identity().lowering_target().unwrap();
+    options.transform = Transform::new(ObjectSelection::new(&["shop"], &[], &[]).unwrap(), lowering).unwrap();
+    expect(&validate(&options), "lower_case_table_names", ItemResult::Warn);
+    options.ignore = vec!["log_bin".into()];
+    let log_bin = expect(&validate(&options), "log_bin", ItemResult::Fail);
+    assert!(log_bin.message.contains("cannot be ignored"), "{log_bin:#?}");
+}
+
+#[test]
+fn between_two_97() {
+    let source = start(ServerOptions::new(Version::Mysql97));
+    let target = start(ServerOptions::new(Version::Mysql97));
+    source.exec(SHOP);
+    source.create_account("dts", PASSWORD, &[READER_GRANTS]);
+    target.create_account("dts", PASSWORD, &[WRITER_GRANTS]);
+    let mut options = options(connection(&source, "dts"), connection(&target, "dts"));
+    expect_all_pass(&validate(&options));
+
+    source.exec("SET GLOBAL gtid_mode = ON_PERMISSIVE");
+    let gtid_mode = expect(&validate(&options), "gtid_mode", ItemResult::Fail);
+    assert!(gtid_mode.fix.contains("SET GLOBAL gtid_mode = ON;"), "{gtid_mode:#?}");
+    source.exec("SET GLOBAL gtid_mode = ON; SET GLOBAL binlog_row_value_options = PARTIAL_JSON");
+    expect(&validate(&options), "binlog_row_image", ItemResult::Fail);
+    source.exec("SET GLOBAL binlog_row_value_options = ''");
+
+    // Objects that are not there.
+    options.transform = transform(&["shop", "crm"], &["blog.posts"], &[("shop.no_such", "shop.x")]);
+    let missing = expect(&validate(&options), "objects_exist", ItemResult::Fail);
+    assert_eq!(missing.objects, ["blog", "crm"]);
+    options.transform = transform(&[], &["shop.orders", "shop.no_such"], &[]);
+    let report = validate(&options);
+    assert_eq!(expect(&report, "objects_exist", ItemResult::Fail).objects, ["shop.no_such"]);
+    // ... and a parent that is left out.
+    let foreign_keys = expect(&report, "foreign_keys", ItemResult::Fail);
+    assert!(foreign_keys.fix.contains("shop.customers"), "{foreign_keys:#?}");
+    options.transform = transform(&["nothing_*"], &[], &[]);
+    expect(&validate(&options), "objects_exist", ItemResult::Fail);
+    options.transform = transform(&["shop"], &[], &[("shop.no_such", "shop.x")]);
+    expect(&validate(&options), "objects_exist", ItemResult::Warn);
+
+    // Objects that are there already, under the new name only.
+    target.exec(
+        "CREATE DATABASE other; CREATE TABLE other.orders (id INT); CREATE TABLE other.foreign_one (id INT)",
+    );
+    options.transform = transform(&["shop"], &[], &[]);
+    expect(&validate(&options), "target_conflict", ItemResult::Pass);
+    options.transform = transform(&["shop"], &[], &[("shop", "other")]);
+    let conflict = expect(&validate(&options), "target_conflict", ItemResult::Fail);
+    assert_eq!(conflict.objects, ["other.orders"]);
+    // ... unless this task put them there.
+    target.exec(
+        "CREATE DATABASE __dts__; CREATE TABLE __dts__.table_copy (task VARCHAR(64), target_database VARCHAR(64), \
+         target_table VARCHAR(64)); INSERT INTO __dts__.table_copy VALUES ('another', 'other', 'orders')",
+    );
+    expect(&validate(&options), "target_conflict", ItemResult::Fail);
+    target.exec("INSERT INTO __dts__.table_copy VALUES ('test', 'other', 'orders')");
+    expect(&validate(&options), "target_conflict", ItemResult::Pass);
+    source.exec("CREATE DATABASE crm; CREATE TABLE crm.orders (id INT PRIMARY KEY)");
+    options.transform = transform(&["shop", "crm"], &[], &[("shop.orders", "x.orders"), ("crm", "x")]);
+    expect(&validate(&options), "target_conflict", ItemResult::Fail);
+
+    // Tables without a key.
+    options.transform = transform(&["shop"], &[], &[]);
+    source.exec("CREATE TABLE shop.log (a INT, b INT, UNIQUE (a))");
+    let keyless = expect(&validate(&options), "tables_without_key", ItemResult::Warn);
+    assert_eq!(keyless.objects, ["shop.log"]);
+
+    // One server for both.
+    options.target = TargetOptions::new(connection(&source, "dts"));
+    let report = validate(&options);
+    expect(&report, "same_server", ItemResult::Fail);
+    expect(&report, "target_privileges", ItemResult::Fail);
+}
+
+#[test]
+fn privileges() {
+    let source = start(ServerOptions::new(Version::Mysql97));
+    let target = start(ServerOptions::new(Version::Mysql97));
+    source.exec(SHOP);
+    source.exec("CREATE TABLE shop.keyless (a INT)");
+    target.create_account("dts", PASSWORD, &[WRITER_GRANTS]);
+    source.create_account("reader", PASSWORD, &["REPLICATION SLAVE ON *.*", "SELECT ON `shop`.*"]);
+    let mut options = options(connection(&source, "reader"), connection(&target, "dts"));
+    let missing = expect(&validate(&options), "source_privileges", ItemResult::Fail);
+    assert_eq!(
+        missing.fix,
+        "GRANT PROCESS, REPLICATION CLIENT ON *.* TO 'reader'@'%';\n\
+         GRANT SHOW VIEW, TRIGGER, EVENT, LOCK TABLES ON `shop`.* TO 'reader'@'%';"
+    );
+    // The statements are right as they are.
+    source.exec(&missing.fix);
+    expect(&validate(&options), "source_privileges", ItemResult::Pass);
+    // Tables of one database, granted one by one; a role; a partial revoke.
+    source.create_account(
+        "narrow",
+        PASSWORD,
+        &["PROCESS, REPLICATION SLAVE, REPLICATION CLIENT ON *.*", "SELECT, SHOW VIEW ON shop.orders"],
+    );
+    options.source = SourceOptions::new(connection(&source, "narrow"));
+    options.transform = transform(&[], &["shop.orders", "shop.customers"], &[]);
+    let missing = expect(&validate(&options), "source_privileges", ItemResult::Fail);
+    assert_eq!(
+        missing.fix,
+        "GRANT SELECT, SHOW VIEW, TRIGGER ON `shop`.`customers` TO 'narrow'@'%';\n\
+         GRANT TRIGGER ON `shop`.`orders` TO 'narrow'@'%';"
+    );
+    source.exec(
+        "CREATE ROLE r; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES ON *.* TO r; GRANT r TO narrow",
+    );
+    expect(&validate(&options), "source_privileges", ItemResult::Fail);
+    source.exec("SET DEFAULT ROLE r TO narrow");
+    options.transform = transform(&["shop"], &[], &[]);
+    expect(&validate(&options), "source_privileges", ItemResult::Pass);
+    source.exec("SET GLOBAL partial_revokes = ON; REVOKE SELECT ON shop.* FROM r");
+    let missing = expect(&validate(&options), "source_privileges", ItemResult::Fail);
+    assert_eq!(missing.fix, "GRANT SELECT ON `shop`.* TO 'narrow'@'%';");
+    source.exec("GRANT SELECT ON shop.* TO r; SET GLOBAL partial_revokes = OFF");
+    expect(&validate(&options), "source_privileges", ItemResult::Pass);
+    source.exec("GRANT INSERT ON shop.* TO narrow");
+    expect(&validate(&options), "source_privileges", ItemResult::Warn);
+
+    // An account that sees nothing is told what to ask for, not only that the database is missing.
+    source.create_account("blind", PASSWORD, &[]);
+    options.source = SourceOptions::new(connection(&source, "blind"));
+    let report = validate(&options);
+    expect(&report, "objects_exist", ItemResult::Fail);
+    let missing = expect(&report, "source_privileges", ItemResult::Fail);
+    assert!(missing.fix.contains("ON `shop`.* TO 'blind'@'%'"), "{missing:#?}");
+
+    target.create_account("writer", PASSWORD, &["PROCESS ON *.*", "ALL PRIVILEGES ON `shop`.*"]);
+    options.source = SourceOptions::new(connection(&source, "reader"));
+    options.target = TargetOptions::new(connection(&target, "writer"));
+    let missing = expect(&validate(&options), "target_privileges", ItemResult::Fail);
+    assert_eq!(
+        missing.fix,
+        "GRANT SHOW DATABASES ON *.* TO 'writer'@'%';\n\
+         GRANT ALTER, CREATE, DELETE, DROP, INDEX, INSERT, LOCK TABLES, SELECT, UPDATE ON `\\_\\_dts\\_\\_`.* TO 'writer'@'%';"
+    );
+    target.exec(&missing.fix);
+    expect(&validate(&options), "target_privileges", ItemResult::Pass);
+}
+
+#[test]
+fn a_source_that_cannot_be_reached() {
+    let target = start(ServerOptions::new(Version::Mysql97));
+    target.create_account("dts", PASSWORD, &[WRITER_GRANTS]);
+    let reaching = |source: ConnectionOptions| {
+        let mut options = options(source, connection(&target, "dts"));
+        options.source_kind = EndpointKind::AliyunRds;
+        options.item_deadline = Duration::from_secs(3);
+        let start = Instant::now();
+        let report = validate(&options);
+        assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+        expect(&report, "target_connect", ItemResult::Pass);
+        for blocked in
+            ["same_server", "version", "log_bin", "source_privileges", "objects_exist", "target_conflict"]
+        {
+            let item = expect(&report, blocked, ItemResult::Blocked);
+            assert!(item.message.contains("source_connect"), "{item:#?}");
+        }
+        expect(&report, "source_connect", ItemResult::Fail)
+    };
+    let of_nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let refused = reaching(at("127.0.0.1", of_nobody, "dts"));
+    assert!(refused.actual.contains("refuses"), "{refused:#?}");
+    let unknown = reaching(at("no-such-host.invalid", 3306, "dts"));
+    assert!(unknown.actual.contains("no-such-host.invalid"), "{unknown:#?}");
+    // A wrong password: the server's text shows the host that it sees.
+    let mut wrong = connection(&target, "dts");
+    wrong.password = Secret::new("wrong");
+    let denied = reaching(wrong);
+    assert!(denied.actual.contains("127.0.0.1") && denied.actual.contains("1045"), "{denied:#?}");
+    // Something that is not MySQL, and something that says nothing.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other_port = other.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in other.incoming().flatten() {
+            let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\nand more of it, so that a packet is whole\r\n");
+            thread::sleep(Duration::from_millis(200));
+        }
+    });
+    let wrong_port = reaching(at("127.0.0.1", other_port, "dts"));
+    assert!(wrong_port.fix.contains("source.port"), "{wrong_port:#?}");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silence = reaching(at("127.0.0.1", silent.local_addr().unwrap().port(), "dts"));
+    assert!(silence.actual.contains("does not answer"), "{silence:#?}");
+}
+
+#[test]
+fn a_server_that_hangs_ends_nothing_but_its_own_items() {
+    let source = start(ServerOptions::new(Version::Mysql97));
+    let target = start(ServerOptions::new(Version::Mysql97));
+    source.exec(SHOP);
+    source.create_account("dts", PASSWORD, &[READER_GRANTS]);
+    target.create_account("dts", PASSWORD, &[WRITER_GRANTS]);
+    let mut options = options(connection(&source, "dts"), connection(&target, "dts"));
+    options.item_deadline = Duration::from_secs(2);
+    target.pause();
+    let start = Instant::now();
+    let report = validate(&options);
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    target.resume();
+    expect(&report, "source_connect", ItemResult::Pass);
+    expect(&report, "target_connect", ItemResult::Fail);
+    expect(&report, "target_conflict", ItemResult::Blocked);
+    expect(&report, "source_privileges", ItemResult::Pass);
+}
