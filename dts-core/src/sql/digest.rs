@@ -530,7 +530,7 @@ mod tests {
             type_text: type_text.into(),
             nullable,
             unsigned: false,
-            charset: Some("utf8".into()),
+            charset: Some("latin1".into()),
             collation: None,
             generated: false,
             invisible: false,
@@ -622,8 +622,8 @@ mod tests {
             Identity { cells: vec![b"1".to_vec(), b"1.5".to_vec(), b"it's".to_vec()], from_target: false };
         assert_eq!(
             text(source.count(Rows::Identities(&[one.clone(), one]))),
-            "SELECT COUNT(*) FROM `d`.`t` WHERE (`a`=1 AND `b`=1.5e0 AND `c`=_utf8'it\\'s') OR \
-             (`a`=1 AND `b`=1.5e0 AND `c`=_utf8'it\\'s')"
+            "SELECT COUNT(*) FROM `d`.`t` WHERE (`a`=1 AND `b`=1.5e0 AND `c`=_latin1'it\\'s') OR \
+             (`a`=1 AND `b`=1.5e0 AND `c`=_latin1'it\\'s')"
         );
         let evil =
             Identity { cells: vec![b"1 OR 1".to_vec(), b"1".to_vec(), b"".to_vec()], from_target: false };
