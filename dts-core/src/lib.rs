@@ -1,6 +1,7 @@
 //! Moves live MySQL databases to another MySQL server and proves that not a row was lost.
 pub mod binlog;
 pub mod binlog_applier;
+pub mod checker;
 pub mod data;
 pub mod error;
 pub mod full_loader;

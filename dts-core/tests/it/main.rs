@@ -1,6 +1,7 @@
 //! Tests of `dts-core` against real servers.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 mod binlog_decode;
+mod check;
 mod migrate;
 mod support;
 mod types;
