@@ -79,9 +79,9 @@ pub(crate) fn run(migration: &Migration, until: Until) -> dts_core::migration::R
     let seen = progress.snapshot();
     for step in &seen.steps {
         let took = step.started_at.zip(step.finished_at).and_then(|(from, to)| to.duration_since(from).ok());
-        println!("{:12} {:8} {took:?}", step.step.name(), step.state.name());
+        eprintln!("{:12} {:8} {took:?}", step.step.name(), step.state.name());
     }
-    println!(
+    eprintln!(
         "rows copied {}, transactions {}, row events {}, retries {}",
         seen.rows_done, seen.transactions_applied, seen.row_events_applied, seen.retries
     );
@@ -155,8 +155,9 @@ impl Dice {
 
 pub(crate) fn seed() -> u64 {
     let seed = std::env::var("DTS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        u64::from(now.subsec_nanos()) << 32 | now.as_secs() | 1
     });
-    println!("DTS_SEED={seed}");
+    eprintln!("DTS_SEED={seed}");
     seed
 }
