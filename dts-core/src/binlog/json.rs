@@ -404,8 +404,7 @@ fn break_tie_to_even(value: f64, digits: &mut [u8]) {
     }
 }
 
-/// Prints base64 as the server does: a line break after every 76 characters, escaped as 9.7 does it (8.0 prints it raw,
-/// which no JSON parser takes).
+/// Prints base64 as 9.7 does: a line break, escaped, after every 76 characters.
 fn push_base64(text: &mut Vec<u8>, bytes: &[u8]) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const GROUPS_PER_LINE: usize = 19;

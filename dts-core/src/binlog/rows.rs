@@ -348,11 +348,13 @@ fn read_image(
         }
         let is_null = bit(nulls, place);
         place += 1;
-        image.push(match (is_null, is_partial) {
-            (true, _) => Value::Null,
-            (false, false) => layout.read(bytes).map_err(|error| in_column(error, column))?,
-            (false, true) => layout.read_json_diffs(bytes).map_err(|error| in_column(error, column))?,
-        });
+        match (is_null, is_partial) {
+            (true, _) => image.push(Value::Null),
+            (false, false) => layout.read(bytes, image).map_err(|error| in_column(error, column))?,
+            (false, true) => {
+                image.push(layout.read_json_diffs(bytes).map_err(|error| in_column(error, column))?);
+            }
+        }
     }
     Ok(())
 }
