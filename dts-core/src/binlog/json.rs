@@ -339,13 +339,18 @@ fn push_integer(text: &mut Vec<u8>, value: u64) {
 /// to 1e15, and with `.0` when nothing else tells it from an integer.
 fn push_double(text: &mut Vec<u8>, value: f64) {
     const PLAIN_DIGITS_MAX: i32 = 15;
+    // Texts of up to 15 digits all read as different numbers, so none of them is one of two.
+    const TIE_DIGITS_MIN: usize = 16;
     if value.is_sign_negative() {
         text.push(b'-');
     }
     // "d.ddde-n": the shortest digits, and the exponent.
     let scientific = format!("{:e}", value.abs());
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
+    let mut digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
+    if digits.len() >= TIE_DIGITS_MIN {
+        break_tie_to_even(value.abs(), &mut digits);
+    }
     // The place of the decimal point, counted from the first digit.
     let point = exponent.parse::<i32>().unwrap_or_default() + 1;
     let digit_count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
@@ -375,13 +380,37 @@ fn push_double(text: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// Prints base64 as the server does: a line break after every 76 characters.
+/// Where the value lies exactly between two texts of the fewest digits, takes the one with the even last digit, as the
+/// server does; Rust rounds up. Both read back as the value: 217924808980594.125 prints as ...94.12.
+fn break_tie_to_even(value: f64, digits: &mut [u8]) {
+    let Some(last) = digits.last() else { return };
+    if matches!(last, b'0' | b'2' | b'4' | b'6' | b'8') {
+        return;
+    }
+    // Enough digits beyond those of the text to see that the value is a tie.
+    const MORE: usize = 60;
+    let exact = format!("{:.*e}", digits.len() + MORE, value);
+    let (mantissa, exponent) = exact.split_once('e').unwrap_or((&exact, "0"));
+    let mut beyond = mantissa.bytes().filter(u8::is_ascii_digit).skip(digits.len());
+    if beyond.next() != Some(b'5') || beyond.any(|digit| digit != b'0') {
+        return;
+    }
+    // Rust rounded up to an odd digit. The one below must still read back: beneath a power of two numbers lie closer.
+    let lower = mantissa.get(..=digits.len()).unwrap_or_default();
+    if format!("{lower}e{exponent}").parse() == Ok(value)
+        && let (Some(last), Some(even)) = (digits.last_mut(), lower.bytes().last())
+    {
+        *last = even;
+    }
+}
+
+/// Prints base64 as 9.7 does: a line break, escaped, after every 76 characters.
 fn push_base64(text: &mut Vec<u8>, bytes: &[u8]) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const GROUPS_PER_LINE: usize = 19;
     for (index, group) in bytes.chunks(3).enumerate() {
         if index > 0 && index % GROUPS_PER_LINE == 0 {
-            text.push(b'\n');
+            text.extend_from_slice(b"\\n");
         }
         let at = |place: usize| u32::from(group.get(place).copied().unwrap_or_default());
         let bits = (at(0) << 16) | (at(1) << 8) | at(2);

@@ -15,7 +15,10 @@ pub fn push_expression(sql: &mut Vec<u8>, text: &[u8]) {
     if needs_constructors(text) {
         let mut constructed = Vec::with_capacity(text.len() * 2);
         if push_constructed(&mut constructed, text).is_some() {
+            // A DECIMAL by itself is not a document until it is made one (3140).
+            sql.extend_from_slice(b"CAST(");
             sql.extend_from_slice(&constructed);
+            sql.extend_from_slice(b" AS JSON)");
             return;
         }
     }
@@ -204,11 +207,11 @@ mod tests {
 
     #[test]
     fn decimals_go_as_casts() {
-        assert_eq!(expression("1.10"), "CAST('1.10' AS DECIMAL(3,2))");
+        assert_eq!(expression("1.10"), "CAST(CAST('1.10' AS DECIMAL(3,2)) AS JSON)");
         assert_eq!(
             expression(r#"{"p": [1.10, 2]}"#),
-            r#"JSON_OBJECT(JSON_UNQUOTE(CAST(_utf8mb4'"p"' AS JSON)),JSON_ARRAY(CAST('1.10' AS DECIMAL(3,2)),CAST(_utf8mb4'2' AS JSON)))"#
+            r#"CAST(JSON_OBJECT(JSON_UNQUOTE(CAST(_utf8mb4'"p"' AS JSON)),JSON_ARRAY(CAST('1.10' AS DECIMAL(3,2)),CAST(_utf8mb4'2' AS JSON))) AS JSON)"#
         );
-        assert_eq!(expression("123456789012345678901234567890"), "CAST('123456789012345678901234567890' AS DECIMAL(30,0))");
+        assert_eq!(expression("123456789012345678901234567890"), "CAST(CAST('123456789012345678901234567890' AS DECIMAL(30,0)) AS JSON)");
     }
 }
