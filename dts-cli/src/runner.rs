@@ -36,18 +36,25 @@ const BEHIND_LAG: Duration = Duration::from_secs(10);
 /// How often and how patiently something is tried again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// Attempts in a row without any progress in between.
+    /// Attempts in a row.
     pub(crate) attempts_max: u32,
     /// The first wait; each next one is twice as long.
     pub(crate) first: Duration,
     /// The longest wait.
     pub(crate) longest: Duration,
+    /// An attempt that lasted this long had worked; the next failure counts as the first one.
+    pub(crate) recovered: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         // 1 + 2 + 4 + 8 + 16 + 32 + 60 + 60 s: about three minutes, enough for a server's restart or fail-over.
-        Patience { attempts_max: 8, first: Duration::from_secs(1), longest: Duration::from_secs(60) }
+        Patience {
+            attempts_max: 8,
+            first: Duration::from_secs(1),
+            longest: Duration::from_secs(60),
+            recovered: Duration::from_secs(300),
+        }
     }
 }
 
@@ -207,7 +214,7 @@ impl<'a> Runner<'a> {
         }
         // A task without changes ends by itself once its rows are consistent and its indexes are built.
         let until = if goal == Goal::Loaded { Until::Loaded } else { Until::Synced };
-        let report = self.patiently(|progress| self.job.engine.run(until, &self.stop, progress))?;
+        let report = self.patiently(|| self.job.engine.run(until, &self.stop, &self.fresh_progress()))?;
         self.desk().target_position.clone_from(&report.target_position);
         if goal == Goal::Loaded || !is_incremental {
             return Ok(Outcome { report: Some(report), check: None });
@@ -215,7 +222,7 @@ impl<'a> Runner<'a> {
         // Nobody applies while this thread compares, so the check does.
         let check = match self.job.check.mode {
             CheckMode::None => None,
-            _ => Some(self.patiently(|_| self.check(true))?),
+            _ => Some(self.patiently(|| self.check(true))?),
         };
         Ok(Outcome { report: Some(report), check })
     }
@@ -225,7 +232,7 @@ impl<'a> Runner<'a> {
         let ended = StopToken::new();
         std::thread::scope(|scope| {
             scope.spawn(|| self.check_once_in_sync(&ended));
-            let result = self.patiently(|progress| self.job.engine.run(Until::Stopped, &self.stop, progress));
+            let result = self.patiently(|| self.job.engine.run(Until::Stopped, &self.stop, &self.fresh_progress()));
             ended.stop();
             result.map(|report| Outcome { report: Some(report), check: None })
         })
@@ -263,13 +270,12 @@ impl<'a> Runner<'a> {
         Ok(report)
     }
 
-    /// Tries again after transient errors, with growing waits, as long as there is progress now and then.
-    fn patiently<T>(&self, mut attempt: impl FnMut(&Progress) -> Result<T>) -> Result<T> {
+    /// Tries again after transient errors, with growing waits.
+    fn patiently<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
         let mut attempts = 0;
         loop {
-            let progress = self.fresh_progress();
-            let before = done(&progress.snapshot());
-            let error = match attempt(&progress) {
+            let begun = Instant::now();
+            let error = match attempt() {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
@@ -277,7 +283,7 @@ impl<'a> Runner<'a> {
             if !is_transient || self.stop.is_stopped() {
                 return Err(error);
             }
-            attempts = if done(&progress.snapshot()) > before { 1 } else { attempts + 1 };
+            attempts = if begun.elapsed() >= self.patience.recovered { 1 } else { attempts + 1 };
             if attempts > self.patience.attempts_max {
                 return Err(error);
             }
@@ -458,11 +464,6 @@ impl<'a> Runner<'a> {
     fn desk(&self) -> MutexGuard<'_, Desk> {
         lock(&self.desk)
     }
-}
-
-/// What must have grown for an attempt to count as progress.
-fn done(snapshot: &ProgressSnapshot) -> (u64, u64) {
-    (snapshot.rows_done, snapshot.transactions_applied)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
