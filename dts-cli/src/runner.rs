@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dts_core::checker::{CheckMode, CheckOptions, CheckProgress, CheckReport};
-use dts_core::error::{Error, Recovery, Result};
+use dts_core::error::{Error, ErrorKind, Recovery, Result};
 use dts_core::migration::{RunReport, State, Until};
 use dts_core::progress::{Progress, ProgressSnapshot};
 use dts_core::stop::StopToken;
@@ -222,33 +222,35 @@ impl<'a> Runner<'a> {
         // Nobody applies while this thread compares, so the check does.
         let check = match self.job.check.mode {
             CheckMode::None => None,
-            _ => Some(self.patiently(|| self.check(true))?),
+            _ => Some(self.patiently(|| self.check(true, &self.stop))?),
         };
         Ok(Outcome { report: Some(report), check })
     }
 
     /// Applies until it is stopped, and compares beside it once it is in sync.
     fn stay_in_sync(&self) -> Result<Outcome> {
-        let ended = StopToken::new();
+        let beside = self.stop.child();
         std::thread::scope(|scope| {
-            scope.spawn(|| self.check_once_in_sync(&ended));
-            let result = self.patiently(|| self.job.engine.run(Until::Stopped, &self.stop, &self.fresh_progress()));
-            ended.stop();
+            scope.spawn(|| self.check_once_in_sync(&beside));
+            let result =
+                self.patiently(|| self.job.engine.run(Until::Stopped, &self.stop, &self.fresh_progress()));
+            // Without an applier the check would wait in vain.
+            beside.stop();
             result.map(|report| Outcome { report: Some(report), check: None })
         })
     }
 
     /// A comparison that cannot be made is no reason to stop applying: it is said, and can be made by hand.
-    fn check_once_in_sync(&self, ended: &StopToken) {
+    fn check_once_in_sync(&self, stop: &StopToken) {
         if self.job.check.mode == CheckMode::None {
             return;
         }
         while !self.desk().progress.snapshot().in_sync {
-            if ended.sleep(LOOK_EVERY).is_err() || self.stop.is_stopped() {
+            if stop.sleep(LOOK_EVERY).is_err() {
                 return;
             }
         }
-        match self.check(false) {
+        match self.check(false, stop) {
             Ok(report) => self.console.text(&check::full(&report, self.console.has_color())),
             Err(error) if error.is_interrupted() => {}
             Err(error) => self.console.note(&format!(
@@ -258,10 +260,10 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn check(&self, apply_here: bool) -> Result<CheckReport> {
+    fn check(&self, apply_here: bool, stop: &StopToken) -> Result<CheckReport> {
         let progress = Arc::new(CheckProgress::new());
         self.desk().check = Some(progress.clone());
-        let report = self.job.engine.check(self.job.check.clone(), apply_here, &self.stop, &progress);
+        let report = self.job.engine.check(self.job.check.clone(), apply_here, stop, &progress);
         self.desk().check = None;
         let report = report?;
         let document = CheckDocument::from(&report);
@@ -405,7 +407,7 @@ impl<'a> Runner<'a> {
         };
         // The other thread may have changed the state meanwhile; then this one was out of date.
         let mut desk = self.desk();
-        if desk.state == state {
+        if desk.state == state && desk.lease_lost.is_none() {
             match desk.store.advance(self.job.task, next, reason, None) {
                 Ok(_) => desk.state = next,
                 Err(error) => log::warn!("{error}"),
@@ -416,6 +418,10 @@ impl<'a> Runner<'a> {
     fn write(&self, view: &View<'_>) {
         let mut document = status::of_progress(view);
         let mut desk = self.desk();
+        if desk.lease_lost.is_some() {
+            // What is written about the task is the new holder's business.
+            return;
+        }
         document.target_position.clone_from(&desk.target_position);
         let text = serde_json::to_string(&document).unwrap_or_default();
         let written = desk.store.write_status(self.job.task, &text);
@@ -426,7 +432,7 @@ impl<'a> Runner<'a> {
         let beat = lock(&self.lease).beat();
         match beat {
             Ok(()) => {}
-            Err(error) if matches!(error.kind(), dts_core::error::ErrorKind::IllegalState { .. }) => {
+            Err(error) if matches!(error.kind(), ErrorKind::IllegalState { .. }) => {
                 // Two processes on one task must never be.
                 self.desk().lease_lost.get_or_insert(error);
                 self.stop.stop();
@@ -452,6 +458,9 @@ impl<'a> Runner<'a> {
 
     fn advance(&self, next: State, reason: &str, error: Option<&ErrorDocument>) -> Result<()> {
         let mut desk = self.desk();
+        if desk.lease_lost.is_some() {
+            return Err(ErrorKind::Interrupted.into());
+        }
         if desk.state == State::Pausing && matches!(next, State::Running | State::Retrying) {
             // The stop came between two attempts.
             return self.stop.check();
