@@ -4,10 +4,12 @@
 //! does its own work and knows nothing of the others. Where a migration stands is read from the target's ledger at every
 //! start, so a run can end anywhere and be continued by any process that can reach both servers.
 mod options;
+mod state;
 
 use std::time::{Duration, Instant};
 
 pub use options::{MigrationOptions, ObjectKinds};
+pub use state::{Action, State};
 
 use crate::binlog_applier::{ApplyMode, ApplyUntil, BinlogApplier};
 use crate::checker::{
