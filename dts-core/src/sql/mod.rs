@@ -11,4 +11,4 @@ pub mod statement;
 pub mod write;
 mod token;
 
-pub use token::Dialect;
+pub use token::{Dialect, Lexeme, LexemeKind, lexemes};
