@@ -43,7 +43,7 @@ use registry::Check;
 use survey::{Blocked, Survey};
 
 /// How many items are looked at at once: each may hold one connection per side.
-const WIDTH: usize = 4;
+const WIDTH: usize = 8;
 
 /// Looks at both servers and says whether a task may start. It does not compare rows; that is the checker's work.
 ///

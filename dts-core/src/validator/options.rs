@@ -97,6 +97,8 @@ pub struct ValidatorOptions {
     pub try_structure: bool,
     /// Whether `load.method` asks for INSERT although LOAD DATA is possible. Default false. Only the plan depends on it.
     pub load_by_insert: bool,
+    /// From what age on a running transaction, schema change or backup of the source is worth a warning. Default 60 s.
+    pub long_transaction: Duration,
     /// How long one item may take. Default 30 s. Shorter ones report servers that hang sooner, and slow ones falsely.
     pub item_deadline: Duration,
 }
@@ -126,6 +128,7 @@ impl ValidatorOptions {
             only: None,
             try_structure: true,
             load_by_insert: false,
+            long_transaction: Duration::from_secs(60),
             item_deadline: Duration::from_secs(30),
         }
     }

@@ -1,6 +1,5 @@
 //! Settings of both servers that decide whether and how well the task works.
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crate::error::Side;
 use crate::server::{Flavor, ServerFacts, ServerVersion};
@@ -283,7 +282,7 @@ fn sql_mode(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
         let flags: BTreeSet<String> = value
             .split(',')
             .map(|flag| flag.trim().to_ascii_uppercase())
-            .filter(|flag| !flag.is_empty() && !(is_gone && REMOVED_SQL_MODES.contains(&flag.as_str())))
+            .filter(|flag| !(flag.is_empty() || is_gone && REMOVED_SQL_MODES.contains(&flag.as_str())))
             .collect();
         flags.into_iter().collect::<Vec<_>>().join(",")
     };
@@ -500,13 +499,10 @@ fn target_read_only(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> 
     ))
 }
 
-/// From what age on it is worth telling.
-const LONG: Duration = Duration::from_secs(60);
-
 fn long_transactions(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
-    let expected = "nothing runs for more than 60 s";
+    let expected = format!("nothing runs for more than {} s", survey.options.long_transaction.as_secs());
     let mut connection = survey.connect(Side::Source, stop)?;
-    let seconds = LONG.as_secs();
+    let seconds = survey.options.long_transaction.as_secs();
     let sql = format!(
         "SELECT trx_mysql_thread_id, UNIX_TIMESTAMP() - UNIX_TIMESTAMP(trx_started) FROM information_schema.INNODB_TRX WHERE \
          trx_mysql_thread_id > 0 AND UNIX_TIMESTAMP() - UNIX_TIMESTAMP(trx_started) > {seconds} ORDER BY trx_started LIMIT 100"

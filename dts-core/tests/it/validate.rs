@@ -15,34 +15,34 @@ use dts_core::wire::{Address, ConnectionOptions, Secret};
 use dts_testbed::{Server, ServerOptions, Version};
 
 /// What the account of an RDS instance has ("privileged account"), as far as 5.6 knows it.
-const RDS_GRANTS: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX, ALTER, \
+pub(crate) const RDS_GRANTS: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX, ALTER, \
                           CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE, REPLICATION CLIENT, CREATE VIEW, \
                           SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, CREATE USER, EVENT, TRIGGER ON *.*";
-const READER_GRANTS: &str =
+pub(crate) const READER_GRANTS: &str =
     "SELECT, SHOW VIEW, TRIGGER, EVENT, PROCESS, REPLICATION SLAVE, REPLICATION CLIENT, LOCK TABLES ON *.*";
-const WRITER_GRANTS: &str = "ALTER, ALTER ROUTINE, CREATE, CREATE ROUTINE, CREATE TEMPORARY TABLES, CREATE USER, CREATE VIEW, \
+pub(crate) const WRITER_GRANTS: &str = "ALTER, ALTER ROUTINE, CREATE, CREATE ROUTINE, CREATE TEMPORARY TABLES, CREATE USER, CREATE VIEW, \
                              DELETE, DROP, EVENT, EXECUTE, INDEX, INSERT, LOCK TABLES, PROCESS, REFERENCES, RELOAD, SELECT, \
                              SHOW DATABASES, SHOW VIEW, TRIGGER, UPDATE ON *.*";
-const PASSWORD: &str = "Dts-Test-1";
+pub(crate) const PASSWORD: &str = "Dts-Test-1";
 
-fn start(options: ServerOptions) -> Server {
+pub(crate) fn start(options: ServerOptions) -> Server {
     Server::start(options).unwrap()
 }
 
-fn connection(server: &Server, user: &str) -> ConnectionOptions {
+pub(crate) fn connection(server: &Server, user: &str) -> ConnectionOptions {
     at("127.0.0.1", server.port(), user)
 }
 
-fn at(host: &str, port: u16, user: &str) -> ConnectionOptions {
+pub(crate) fn at(host: &str, port: u16, user: &str) -> ConnectionOptions {
     ConnectionOptions::new(Address::Tcp { host: host.into(), port }, user, Secret::new(PASSWORD))
 }
 
-fn transform(databases: &[&str], tables: &[&str], rename: &[(&str, &str)]) -> Transform {
+pub(crate) fn transform(databases: &[&str], tables: &[&str], rename: &[(&str, &str)]) -> Transform {
     let selection = ObjectSelection::new(databases, tables, &[]).unwrap();
     Transform::new(selection, Route::new(rename.iter().copied()).unwrap()).unwrap()
 }
 
-fn options(source: ConnectionOptions, target: ConnectionOptions) -> ValidatorOptions {
+pub(crate) fn options(source: ConnectionOptions, target: ConnectionOptions) -> ValidatorOptions {
     ValidatorOptions::new(
         "test",
         SourceOptions::new(source),
@@ -51,11 +51,11 @@ fn options(source: ConnectionOptions, target: ConnectionOptions) -> ValidatorOpt
     )
 }
 
-fn validate(options: &ValidatorOptions) -> ValidationReport {
+pub(crate) fn validate(options: &ValidatorOptions) -> ValidationReport {
     Validator::new(options.clone()).run(&StopToken::new()).unwrap()
 }
 
-fn item<'r>(report: &'r ValidationReport, id: &str) -> &'r Item {
+pub(crate) fn item<'r>(report: &'r ValidationReport, id: &str) -> &'r Item {
     report.item(id).unwrap_or_else(|| panic!("no item {id}"))
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn one(options: &ValidatorOptions, id: &str, result: ItemResult) -> I
 }
 
 #[track_caller]
-fn expect(report: &ValidationReport, id: &str, result: ItemResult) -> Item {
+pub(crate) fn expect(report: &ValidationReport, id: &str, result: ItemResult) -> Item {
     let item = item(report, id);
     assert_eq!(item.result, result, "{item:#?}");
     let needs_fix = matches!(result, ItemResult::Fail);
@@ -80,7 +80,7 @@ fn expect(report: &ValidationReport, id: &str, result: ItemResult) -> Item {
 
 /// Everything passes but these, which warn.
 #[track_caller]
-fn expect_warnings(report: &ValidationReport, ids: &[&str]) {
+pub(crate) fn expect_warnings(report: &ValidationReport, ids: &[&str]) {
     let others: Vec<_> = report.items.iter().filter(|item| item.result != ItemResult::Pass).collect();
     let mut found: Vec<&str> = others.iter().map(|item| item.id).collect();
     found.sort_unstable();
@@ -90,7 +90,7 @@ fn expect_warnings(report: &ValidationReport, ids: &[&str]) {
     assert!(others.iter().all(|item| item.result == ItemResult::Warn), "{others:#?}");
 }
 
-const SHOP: &str = "CREATE DATABASE shop; \
+pub(crate) const SHOP: &str = "CREATE DATABASE shop; \
     CREATE TABLE shop.customers (id INT PRIMARY KEY, name VARCHAR(50)) ENGINE=InnoDB; \
     CREATE TABLE shop.orders (id INT PRIMARY KEY, customer INT, FOREIGN KEY (customer) REFERENCES shop.customers (id)) \
     ENGINE=InnoDB; \
