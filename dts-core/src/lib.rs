@@ -1,9 +1,12 @@
 //! Moves live MySQL databases to another MySQL server and proves that not a row was lost.
 pub mod binlog;
 pub mod binlog_applier;
+pub mod checker;
 pub mod data;
 pub mod error;
 pub mod full_loader;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod migration;
 pub mod progress;
 pub mod retry;

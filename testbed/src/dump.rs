@@ -222,9 +222,8 @@ fn exact(column: &str, data_type: &str) -> String {
     match data_type {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "date" | "datetime"
         | "timestamp" | "time" | "year" => format!("CAST({column} AS CHAR)"),
-        // As text a FLOAT has six digits and a FLOAT(7,2) two decimals; the product is a DOUBLE, which is rendered
-        // with as many digits as it takes to read it back.
-        "float" | "double" => format!("CONCAT({column} * 1e0)"),
+        // The bits: as text a FLOAT has six digits, and 9.7 cuts a DOUBLE to 22 characters inside a string function.
+        "float" | "double" => format!("HEX(POINT({column}, 0))"),
         "bit" => format!("CAST(CAST({column} AS UNSIGNED) AS CHAR)"),
         // The label alone would not show a wrong ordinal, nor the ordinal a wrong label.
         "enum" | "set" => format!("CONCAT(HEX({column}), ':', CAST({column} AS UNSIGNED))"),

@@ -35,6 +35,7 @@ mod options;
 mod port;
 pub mod proxy;
 mod server;
+pub mod shop;
 mod spawner;
 
 pub use error::TestbedError;

@@ -5,7 +5,7 @@ use super::table_map::{WireColumn, column_type as ty};
 use super::temporal::{self, Fsp};
 use super::text::StackText;
 use super::{damaged, json, refused};
-use crate::data::{AsciiText, Value};
+use crate::data::{AsciiText, RowImage, Value};
 use crate::error::Result;
 
 /// What a column's definition says and its table map may leave out.
@@ -142,28 +142,31 @@ impl ColumnLayout {
         matches!(self, ColumnLayout::Json { .. })
     }
 
-    /// Reads a value that is not NULL.
+    /// Reads a value that is not NULL, onto the end of an image.
+    ///
+    /// Every arm pushes for itself: a `Value` returned through one place is written in pieces and copied as a whole,
+    /// which costs a third of the time.
     #[inline]
-    pub(super) fn read(self, bytes: &mut Bytes<'_>) -> Result<Value> {
-        Ok(match self {
-            ColumnLayout::Null => Value::Null,
-            ColumnLayout::Int(length) => Value::Int(signed(bytes, length)?),
-            ColumnLayout::UInt(length) => Value::UInt(unsigned(bytes, length)?),
-            ColumnLayout::Float => Value::Float(f32::from_le_bytes(bytes.array()?)),
-            ColumnLayout::Double => Value::Double(f64::from_le_bytes(bytes.array()?)),
-            ColumnLayout::Decimal(shape) => ascii(&shape.read(bytes)?),
-            ColumnLayout::Bit(length) => Value::UInt(bytes.uint_be(length)?),
-            ColumnLayout::Year => match bytes.u8()? {
-                0 => Value::UInt(0),
-                since_1900 => Value::UInt(1900 + u64::from(since_1900)),
-            },
-            ColumnLayout::Date => ascii(&temporal::date(bytes)?),
-            ColumnLayout::Time(fsp) => ascii(&temporal::time2(bytes, fsp)?),
-            ColumnLayout::TimeV1 => ascii(&temporal::time_v1(bytes)?),
-            ColumnLayout::Datetime(fsp) => ascii(&temporal::datetime2(bytes, fsp)?),
-            ColumnLayout::DatetimeV1 => ascii(&temporal::datetime_v1(bytes)?),
-            ColumnLayout::Timestamp(fsp) => ascii(&temporal::timestamp2(bytes, fsp)?),
-            ColumnLayout::TimestampV1 => ascii(&temporal::timestamp_v1(bytes)?),
+    pub(super) fn read(self, bytes: &mut Bytes<'_>, image: &mut RowImage) -> Result<()> {
+        match self {
+            ColumnLayout::Null => image.push(Value::Null),
+            ColumnLayout::Int(length) => image.push(Value::Int(signed(bytes, length)?)),
+            ColumnLayout::UInt(length) => image.push(Value::UInt(unsigned(bytes, length)?)),
+            ColumnLayout::Float => image.push(Value::Float(f32::from_le_bytes(bytes.array()?))),
+            ColumnLayout::Double => image.push(Value::Double(f64::from_le_bytes(bytes.array()?))),
+            ColumnLayout::Decimal(shape) => image.push(ascii(&shape.read(bytes)?)),
+            ColumnLayout::Bit(length) => image.push(Value::UInt(bytes.uint_be(length)?)),
+            ColumnLayout::Year => image.push(Value::UInt(match bytes.u8()? {
+                0 => 0,
+                since_1900 => 1900 + u64::from(since_1900),
+            })),
+            ColumnLayout::Date => image.push(ascii(&temporal::date(bytes)?)),
+            ColumnLayout::Time(fsp) => image.push(ascii(&temporal::time2(bytes, fsp)?)),
+            ColumnLayout::TimeV1 => image.push(ascii(&temporal::time_v1(bytes)?)),
+            ColumnLayout::Datetime(fsp) => image.push(ascii(&temporal::datetime2(bytes, fsp)?)),
+            ColumnLayout::DatetimeV1 => image.push(ascii(&temporal::datetime_v1(bytes)?)),
+            ColumnLayout::Timestamp(fsp) => image.push(ascii(&temporal::timestamp2(bytes, fsp)?)),
+            ColumnLayout::TimestampV1 => image.push(ascii(&temporal::timestamp_v1(bytes)?)),
             ColumnLayout::Bytes { prefix, length_max, pad_to } => {
                 let length = bytes.uint_le(prefix)?;
                 if length > u64::from(length_max) {
@@ -175,13 +178,14 @@ impl ColumnLayout {
                 if value.len() < usize::from(pad_to) {
                     value.resize(usize::from(pad_to), 0);
                 }
-                Value::Bytes(value)
+                image.push(Value::Bytes(value));
             }
             ColumnLayout::Json { prefix } => {
                 let length = bytes.uint_le(prefix)?;
-                Value::Json(json::json_text(bytes.take_u64(length)?)?)
+                image.push(Value::Json(json::json_text(bytes.take_u64(length)?)?));
             }
-        })
+        }
+        Ok(())
     }
 
     /// Reads the differences that a partial update holds in place of a JSON document.
@@ -222,6 +226,7 @@ fn prefix_for(length_max: u16) -> u8 {
     if length_max > 255 { 2 } else { 1 }
 }
 
+#[inline]
 fn ascii(text: &StackText) -> Value {
     Value::Ascii(AsciiText::new(text.as_bytes()))
 }

@@ -12,6 +12,7 @@ use super::decimal::DecimalShape;
 use super::reader::Bytes;
 use super::table_map::column_type as ty;
 use super::temporal::{JsonTemporal, json_temporal};
+use crate::data::json_number::push_double;
 use crate::data::{JsonDiff, JsonDiffOperation};
 use crate::error::Result;
 
@@ -335,53 +336,13 @@ fn push_integer(text: &mut Vec<u8>, value: u64) {
     }
 }
 
-/// Prints a number with the fewest digits that read back as it, as the server does: without an exponent from 1e-15 up
-/// to 1e15, and with `.0` when nothing else tells it from an integer.
-fn push_double(text: &mut Vec<u8>, value: f64) {
-    const PLAIN_DIGITS_MAX: i32 = 15;
-    if value.is_sign_negative() {
-        text.push(b'-');
-    }
-    // "d.ddde-n": the shortest digits, and the exponent.
-    let scientific = format!("{:e}", value.abs());
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
-    // The place of the decimal point, counted from the first digit.
-    let point = exponent.parse::<i32>().unwrap_or_default() + 1;
-    let digit_count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
-    if point <= -PLAIN_DIGITS_MAX || (point > PLAIN_DIGITS_MAX && digit_count <= point) {
-        let (first, more) = digits.split_at(1);
-        text.extend_from_slice(first);
-        if !more.is_empty() {
-            text.push(b'.');
-            text.extend_from_slice(more);
-        }
-        text.push(b'e');
-        text.extend_from_slice(exponent.as_bytes());
-        return;
-    }
-    let zeros = |count: i32| std::iter::repeat_n(b'0', usize::try_from(count).unwrap_or_default());
-    if point <= 0 {
-        text.extend_from_slice(b"0.");
-        text.extend(zeros(-point));
-        text.extend_from_slice(&digits);
-    } else {
-        let (integer, fraction) =
-            digits.split_at(digits.len().min(usize::try_from(point).unwrap_or_default()));
-        text.extend_from_slice(integer);
-        text.extend(zeros(point - digit_count));
-        text.push(b'.');
-        text.extend_from_slice(if fraction.is_empty() { b"0" } else { fraction });
-    }
-}
-
-/// Prints base64 as the server does: a line break after every 76 characters.
+/// Prints base64 as 9.7 does: a line break, escaped, after every 76 characters.
 fn push_base64(text: &mut Vec<u8>, bytes: &[u8]) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const GROUPS_PER_LINE: usize = 19;
     for (index, group) in bytes.chunks(3).enumerate() {
         if index > 0 && index % GROUPS_PER_LINE == 0 {
-            text.push(b'\n');
+            text.extend_from_slice(b"\\n");
         }
         let at = |place: usize| u32::from(group.get(place).copied().unwrap_or_default());
         let bits = (at(0) << 16) | (at(1) << 8) | at(2);

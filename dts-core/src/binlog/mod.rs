@@ -127,6 +127,17 @@ fn refused(what: impl Into<String>) -> Error {
     ErrorKind::BinlogEvent { what: what.into() }.into()
 }
 
+/// Adds which column an error is about, counted from 1 as the server does.
+#[cold]
+fn in_column(error: Error, index: usize) -> Error {
+    let number = index + 1;
+    match error.kind() {
+        ErrorKind::BinlogDamaged { what } => damaged(format!("column {number}: {what}")),
+        ErrorKind::BinlogEvent { what } => refused(format!("column {number}: {what}")),
+        _ => error,
+    }
+}
+
 /// Makes a `String` of a name on the wire.
 fn name(bytes: &[u8], what: &'static str) -> Result<String> {
     match std::str::from_utf8(bytes) {

@@ -1,9 +1,9 @@
 //! The row events: inserts, updates and deletes of one table.
 use super::column_value::ColumnLayout;
-use super::damaged;
 use super::event::{EventType, RawEvent};
 use super::reader::{Bytes, bit};
 use super::table_map::TableMap;
+use super::{damaged, in_column};
 use crate::data::{RowImage, Value};
 use crate::error::Result;
 
@@ -159,18 +159,12 @@ impl<'a> RowsEvent<'a> {
                 decoder.layouts.len()
             )));
         }
-        // The only row that has no bytes: an insert of nothing but defaults, without FULL images.
-        let is_row_of_nothing = self.rows.is_empty()
-            && self.column_count > 0
-            && self.kind == RowsKind::Insert
-            && count(self.after, self.column_count) == 0;
         Ok(Rows {
             decoder,
             kind: self.kind,
             before: Present::new(self.before, self.column_count),
             after: Present::new(self.after, self.column_count),
             bytes: Bytes::new(self.rows, "rows of a row event"),
-            is_row_of_nothing,
         })
     }
 
@@ -206,8 +200,10 @@ impl RowDecoder {
     /// [`BinlogDamaged`](crate::error::ErrorKind::BinlogDamaged) for one that is not possible.
     pub fn new(map: &TableMap, hints: &[ColumnHint]) -> Result<Self> {
         let hints = hints.iter().copied().chain(std::iter::repeat(ColumnHint::default()));
-        let layouts = map.columns.iter().zip(hints).map(|(column, hint)| ColumnLayout::new(column, hint));
-        let layouts = layouts.collect::<Result<Vec<_>>>()?;
+        let layout = |(index, (column, hint))| {
+            ColumnLayout::new(column, hint).map_err(|error| in_column(error, index))
+        };
+        let layouts = map.columns.iter().zip(hints).enumerate().map(layout).collect::<Result<Vec<_>>>()?;
         let json_count = layouts.iter().filter(|layout| layout.is_json()).count();
         Ok(RowDecoder { table_id: map.table_id, layouts, json_count })
     }
@@ -244,7 +240,6 @@ pub struct Rows<'a, 'd> {
     before: Present<'a>,
     after: Present<'a>,
     bytes: Bytes<'a>,
-    is_row_of_nothing: bool,
 }
 
 impl<'a> Rows<'a, '_> {
@@ -259,7 +254,7 @@ impl<'a> Rows<'a, '_> {
     pub fn read_into(&mut self, before: &mut RowImage, after: &mut RowImage) -> Result<bool> {
         before.clear();
         after.clear();
-        if !self.begin_row() {
+        if self.bytes.is_empty() {
             return Ok(false);
         }
         let read = self.read_images(before, after);
@@ -272,15 +267,11 @@ impl<'a> Rows<'a, '_> {
     ///
     /// [`BinlogDamaged`](crate::error::ErrorKind::BinlogDamaged) when the row is cut off; no more rows come then.
     pub fn skip_row(&mut self) -> Result<bool> {
-        if !self.begin_row() {
+        if self.bytes.is_empty() {
             return Ok(false);
         }
         let skipped = self.skip_images();
         self.end_row(skipped)
-    }
-
-    fn begin_row(&mut self) -> bool {
-        std::mem::take(&mut self.is_row_of_nothing) || !self.bytes.is_empty()
     }
 
     fn end_row(&mut self, outcome: Result<()>) -> Result<bool> {
@@ -314,9 +305,9 @@ impl<'a> Rows<'a, '_> {
         self.check_progress(left)
     }
 
-    /// A row of no bytes, with bytes left, would come again for ever.
+    /// A row of no bytes would come again for ever. No server logs one: MySQL fails such an insert (error 1534).
     fn check_progress(&self, left_before: usize) -> Result<()> {
-        if left_before > 0 && self.bytes.left() == left_before {
+        if self.bytes.left() == left_before {
             return Err(self.bytes.damaged("bytes that belong to no column"));
         }
         Ok(())
@@ -357,11 +348,13 @@ fn read_image(
         }
         let is_null = bit(nulls, place);
         place += 1;
-        image.push(match (is_null, is_partial) {
-            (true, _) => Value::Null,
-            (false, false) => layout.read(bytes)?,
-            (false, true) => layout.read_json_diffs(bytes)?,
-        });
+        match (is_null, is_partial) {
+            (true, _) => image.push(Value::Null),
+            (false, false) => layout.read(bytes, image).map_err(|error| in_column(error, column))?,
+            (false, true) => {
+                image.push(layout.read_json_diffs(bytes).map_err(|error| in_column(error, column))?);
+            }
+        }
     }
     Ok(())
 }

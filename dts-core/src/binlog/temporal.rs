@@ -98,11 +98,12 @@ impl Datetime {
             return Err(impossible(kind));
         }
         let mut text = StackText::new();
-        text.push_number(self.year, 4);
+        text.push_two(self.year / 100);
+        text.push_two(self.year % 100);
         text.push(b'-');
-        text.push_number(self.month, 2);
+        text.push_two(self.month);
         text.push(b'-');
-        text.push_number(self.day, 2);
+        text.push_two(self.day);
         Ok(text)
     }
 
@@ -129,11 +130,15 @@ fn push_time(
     if minute > 59 || second > 59 || microsecond > 999_999 {
         return Err(impossible(kind));
     }
-    text.push_number(hour, 2);
+    if hour < 100 {
+        text.push_two(hour);
+    } else {
+        text.push_number(hour, 3);
+    }
     text.push(b':');
-    text.push_number(minute, 2);
+    text.push_two(minute);
     text.push(b':');
-    text.push_number(second, 2);
+    text.push_two(second);
     if fsp.0 > 0 {
         text.push(b'.');
         text.push_number(microsecond / 10_u32.pow(u32::from(FSP_MAX - fsp.0)), usize::from(fsp.0));

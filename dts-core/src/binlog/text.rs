@@ -27,6 +27,16 @@ impl StackText {
         }
     }
 
+    /// Writes a number below 100 with two digits.
+    #[inline]
+    pub(super) fn push_two(&mut self, number: u32) {
+        let pair = [digit(number / 10 % 10), digit(number % 10)];
+        if let Some(place) = self.bytes.get_mut(self.length..).and_then(|rest| rest.first_chunk_mut()) {
+            *place = pair;
+            self.length += pair.len();
+        }
+    }
+
     /// Writes a number with at least so many digits.
     #[inline]
     pub(super) fn push_number(&mut self, number: u32, digits_min: usize) {
@@ -42,15 +52,19 @@ impl StackText {
             rest /= 10;
             used += 1;
         }
-        for byte in digits.iter().skip(DIGITS - used) {
-            self.push(*byte);
+        let digits = digits.get(DIGITS - used..).unwrap_or_default();
+        if let Some(place) = self.bytes.get_mut(self.length..self.length + used) {
+            place.copy_from_slice(digits);
+            self.length += used;
         }
     }
 }
 
+/// Returns the digit of a value below 10.
 #[inline]
 fn digit(value: u32) -> u8 {
-    b"0123456789".get(usize::try_from(value).unwrap_or_default()).copied().unwrap_or(b'0')
+    let [low, ..] = value.to_le_bytes();
+    b'0'.wrapping_add(low)
 }
 
 #[cfg(test)]

@@ -4,17 +4,22 @@
 //! does its own work and knows nothing of the others. Where a migration stands is read from the target's ledger at every
 //! start, so a run can end anywhere and be continued by any process that can reach both servers.
 mod options;
+mod state;
 
 use std::time::{Duration, Instant};
 
 pub use options::{MigrationOptions, ObjectKinds};
+pub use state::{Action, State};
 
 use crate::binlog_applier::{ApplyMode, ApplyUntil, BinlogApplier};
+use crate::checker::{
+    CheckOptions, CheckProgress, CheckReport, Checker, CheckpointPosition, NothingApplies, TablePair,
+};
 use crate::data::{GtidSet, Position};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::full_loader::{FullLoader, TablePlan, TableReport};
 use crate::progress::{Progress, Step, StepState};
-use crate::server::{self, ServerFacts};
+use crate::server::{self, ServerFacts, catalog};
 use crate::source::{SourceEndpoint, start_position};
 use crate::stop::StopToken;
 use crate::structure::Structure;
@@ -22,6 +27,7 @@ use crate::target::TargetEndpoint;
 use crate::target::ledger::{Ledger, Phase, TaskRow};
 use crate::transform::Transform;
 use crate::validator::{TaskType, ValidationReport, Validator, ValidatorOptions};
+use crate::wire::Connection;
 
 /// When a run ends by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,6 +121,69 @@ impl Migration {
             progress.fail_step();
         }
         outcome
+    }
+
+    /// Compares the data of both sides, as often as wanted.
+    ///
+    /// A source that is being written is compared along with the applier: with `apply_here` one runs beside the check,
+    /// without it another process is expected to apply. A task that has ended, and one that was never begun, is compared as
+    /// it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::IllegalState`] while rows are still being copied; [`ErrorKind::Interrupted`]; else what a server answered.
+    /// A difference is not an error.
+    pub fn check(
+        &self,
+        options: CheckOptions,
+        apply_here: bool,
+        stop: &StopToken,
+        progress: &CheckProgress,
+    ) -> Result<CheckReport> {
+        let ends = self.connect(stop)?;
+        let mut control = ends.target.control(stop)?;
+        let begun = if ends.ledger.exists(&mut control)? { ends.ledger.task(&mut control)? } else { None };
+        let phase = begun.map_or(Phase::Ended, |task| task.phase);
+        if phase < Phase::InSync {
+            return Err(ErrorKind::IllegalState {
+                action: "check".into(),
+                state: "not in sync yet".into(),
+                allowed: "run --until synced".into(),
+            }
+            .into());
+        }
+        let pairs = table_pairs(&ends, &mut control, stop)?;
+        if phase == Phase::Ended {
+            return Checker::new(&ends.source, &ends.target, pairs, options, &NothingApplies).run(stop, progress);
+        }
+        let applied = CheckpointPosition::new(&ends.target, self.options.name.clone(), stop);
+        let checker = Checker::new(&ends.source, &ends.target, pairs, options, &applied);
+        if !apply_here {
+            return checker.run(stop, progress);
+        }
+        let beside = stop.child();
+        std::thread::scope(|scope| {
+            let applier = scope.spawn(|| {
+                let ended = BinlogApplier::new(
+                    &ends.source,
+                    &ends.target,
+                    &ends.ledger,
+                    &ends.transform,
+                    ApplyMode::Strict,
+                )
+                .run(&ApplyUntil::Stopped, &beside, &Progress::new());
+                // Without an applier the check would wait in vain.
+                beside.stop();
+                ended
+            });
+            let checked = checker.run(&beside, progress);
+            beside.stop();
+            let applied = applier.join().map_err(|_| Error::internal("the applier panicked"))?;
+            match (checked, applied) {
+                // The applier's end is the cause when it was not asked to stop.
+                (Err(error), Err(cause)) if error.is_interrupted() && !cause.is_interrupted() => Err(cause),
+                (checked, _) => checked,
+            }
+        })
     }
 
     fn run_steps(&self, until: Until, stop: &StopToken, progress: &Progress) -> Result<RunReport> {
@@ -304,6 +373,29 @@ impl Run<'_> {
     fn set_phase(&self, phase: Phase) -> Result<()> {
         self.ends.ledger.set_phase(&mut self.ends.target.control(self.stop)?, phase)
     }
+}
+
+/// Returns which tables are compared with which: those of the ledger, or, where the task was never begun, those that are
+/// selected.
+fn table_pairs(ends: &Ends, control: &mut Connection, stop: &StopToken) -> Result<Vec<TablePair>> {
+    if ends.ledger.exists(control)? {
+        let rows = ends.ledger.tables(control)?;
+        if !rows.is_empty() {
+            return Ok(rows.into_iter().map(|row| TablePair { source: row.source, target: row.target }).collect());
+        }
+    }
+    let mut source = ends.source.control(stop)?;
+    let mut pairs = Vec::new();
+    for database in catalog::databases(&mut source)? {
+        if ends.transform.selection.selects_database(&database.name) {
+            for source in catalog::table_names(&mut source, &database.name)? {
+                if let Some(target) = ends.transform.target_of(&source) {
+                    pairs.push(TablePair { source, target });
+                }
+            }
+        }
+    }
+    Ok(pairs)
 }
 
 /// The last guard: the validator says it better, but nothing may ever be copied onto itself.

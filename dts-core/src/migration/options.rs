@@ -1,5 +1,6 @@
 //! Everything that says what a migration is to do.
 use crate::binlog_applier::BinlogApplyOptions;
+use crate::checker::CheckOptions;
 use crate::error::{Error, Result};
 use crate::full_loader::FullLoadOptions;
 use crate::source::SourceOptions;
@@ -52,6 +53,8 @@ pub struct MigrationOptions {
     pub load: FullLoadOptions,
     /// How changes are applied.
     pub apply: BinlogApplyOptions,
+    /// How data are compared when the task gets in sync.
+    pub check: CheckOptions,
     /// Validation items whose failure the operator takes on.
     pub validate_ignore: Vec<String>,
 }
@@ -83,6 +86,7 @@ impl MigrationOptions {
             objects: ObjectKinds::default(),
             load: FullLoadOptions::default(),
             apply: BinlogApplyOptions::default(),
+            check: CheckOptions::default(),
             validate_ignore: Vec::new(),
         })
     }

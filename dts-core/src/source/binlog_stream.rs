@@ -16,6 +16,9 @@ use crate::source::SourceEndpoint;
 use crate::stop::StopToken;
 use crate::wire::{BinlogPacket, Connection};
 
+/// Every log file begins with four bytes that are no event.
+const FIRST_EVENT: u64 = 4;
+
 /// Events after a position.
 pub struct BinlogStream {
     connection: Connection,
@@ -44,7 +47,7 @@ impl BinlogStream {
             chosen => chosen,
         };
         let mut request = Vec::new();
-        ComBinlogDumpGtid::new(server_id).with_sids(sids(known)?).serialize(&mut request);
+        ComBinlogDumpGtid::new(server_id).with_pos(FIRST_EVENT).with_sids(sids(known)?).serialize(&mut request);
         connection.start_binlog_dump(&request)?;
         Ok(BinlogStream { connection, checksum, file: String::new() })
     }
@@ -58,7 +61,7 @@ impl BinlogStream {
         let packet = match self.connection.next_binlog_packet() {
             Ok(BinlogPacket::Event(packet)) => packet,
             Ok(BinlogPacket::End) => return Err(ended()),
-            Err(error) => return Err(purged(error)),
+            Err(error) => return Err(explain(error)),
         };
         let event = RawEvent::parse(packet, self.checksum)?;
         match event.header.event_type {
@@ -93,12 +96,15 @@ fn ended() -> Error {
     Error::from(ErrorKind::ConnectionLost(source)).on(Side::Source)
 }
 
-/// 1236 is what the server sends for everything that is wrong with a requested position.
-fn purged(error: Error) -> Error {
+/// 1236 is what the server sends for everything that is wrong with a position or a file. What was purged is found out by
+/// GTID sets when the stream is opened, so this is something else, or it happened since.
+fn explain(error: Error) -> Error {
     match error.server_error() {
-        Some(server) if server.code == 1236 => {
-            Error::from(ErrorKind::BinlogPurged { missing: server.message.clone() }).on(Side::Source)
-        }
+        Some(server) if server.code == 1236 => error.with_hint(
+            "The source cannot read on in its binary log. Run again: if the log was purged meanwhile, the missing GTIDs are \
+             named then. Otherwise check the log with mysqlbinlog, and that the source's max_allowed_packet is not smaller \
+             than its largest event.",
+        ),
         _ => error,
     }
 }

@@ -6,6 +6,7 @@
 //! DOUBLE; one that has any is sent as nested JSON_OBJECT and JSON_ARRAY calls with the number cast to DECIMAL.
 //! Dates print as strings and stay strings (`docs/types.md`).
 use super::quote;
+use crate::data::json_number::push_double;
 
 /// Deepest nesting that is followed; the server itself stops at 100.
 const DEPTH_MAX: usize = 128;
@@ -15,7 +16,10 @@ pub fn push_expression(sql: &mut Vec<u8>, text: &[u8]) {
     if needs_constructors(text) {
         let mut constructed = Vec::with_capacity(text.len() * 2);
         if push_constructed(&mut constructed, text).is_some() {
+            // A DECIMAL by itself is not a document until it is made one (3140).
+            sql.extend_from_slice(b"CAST(");
             sql.extend_from_slice(&constructed);
+            sql.extend_from_slice(b" AS JSON)");
             return;
         }
     }
@@ -62,26 +66,18 @@ fn split_number(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at(end)
 }
 
-/// Returns whether the server prints the number the same way after parsing it.
-///
-/// Conservative: a form that is not known to survive is said not to. DOUBLEs are printed by the server with up to 17
-/// digits so that they read back; such text is what Rust's shortest form gives, apart from the exponent's style.
+/// Returns whether the server prints the number the same way after parsing it: as an integer of 64 bits, or as a DOUBLE.
 fn survives_as_double(number: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(number) else { return true };
     if !text.contains(['.', 'e', 'E']) {
-        // Integers of 64 bits are integers; longer ones can only be DECIMAL.
+        // Longer integers can only be DECIMAL.
         return text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
     }
-    if text.contains(['e', 'E']) {
-        // DECIMAL never prints an exponent.
-        return true;
-    }
     let Ok(double) = text.parse::<f64>() else { return true };
-    let mut shortest = format!("{double}");
-    if !shortest.contains('.') {
-        shortest.push_str(".0");
-    }
-    shortest == text
+    let mut printed = Vec::with_capacity(number.len());
+    push_double(&mut printed, double);
+    // DECIMAL never prints an exponent.
+    printed == number || text.contains(['e', 'E'])
 }
 
 /// Appends the document as nested constructor calls. `None` when the text is not the JSON that a server prints.
@@ -204,11 +200,11 @@ mod tests {
 
     #[test]
     fn decimals_go_as_casts() {
-        assert_eq!(expression("1.10"), "CAST('1.10' AS DECIMAL(3,2))");
+        assert_eq!(expression("1.10"), "CAST(CAST('1.10' AS DECIMAL(3,2)) AS JSON)");
         assert_eq!(
             expression(r#"{"p": [1.10, 2]}"#),
-            r#"JSON_OBJECT(JSON_UNQUOTE(CAST(_utf8mb4'"p"' AS JSON)),JSON_ARRAY(CAST('1.10' AS DECIMAL(3,2)),CAST(_utf8mb4'2' AS JSON)))"#
+            r#"CAST(JSON_OBJECT(JSON_UNQUOTE(CAST(_utf8mb4'"p"' AS JSON)),JSON_ARRAY(CAST('1.10' AS DECIMAL(3,2)),CAST(_utf8mb4'2' AS JSON))) AS JSON)"#
         );
-        assert_eq!(expression("123456789012345678901234567890"), "CAST('123456789012345678901234567890' AS DECIMAL(30,0))");
+        assert_eq!(expression("123456789012345678901234567890"), "CAST(CAST('123456789012345678901234567890' AS DECIMAL(30,0)) AS JSON)");
     }
 }

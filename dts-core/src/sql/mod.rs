@@ -2,6 +2,7 @@
 //!
 //! Nothing here interprets DDL: what a statement does to a table is the server's business. This room finds kinds and names.
 pub mod create_table;
+pub mod digest;
 pub mod json;
 pub mod literal;
 pub mod load;

@@ -10,7 +10,10 @@ fn layout(type_code: u8, meta: u16, hint: ColumnHint) -> Result<ColumnLayout> {
 fn read_with(type_code: u8, meta: u16, hint: ColumnHint, bytes: &[u8]) -> Result<Value> {
     let layout = layout(type_code, meta, hint)?;
     let mut left = Bytes::new(bytes, "test");
-    let value = layout.read(&mut left)?;
+    let mut image = RowImage::new();
+    layout.read(&mut left, &mut image)?;
+    let value = image.pop().unwrap();
+    assert!(image.is_empty());
     let mut skipped = Bytes::new(bytes, "test");
     layout.skip(&mut skipped)?;
     assert_eq!(left.left(), skipped.left(), "reading and skipping end at the same byte");
@@ -238,7 +241,7 @@ proptest! {
     ) {
         if let Ok(layout) = layout(type_code, meta, ColumnHint::new(unsigned, binary)) {
             let mut read = Bytes::new(&bytes, "test");
-            if layout.read(&mut read).is_ok() {
+            if layout.read(&mut read, &mut RowImage::new()).is_ok() {
                 let mut skipped = Bytes::new(&bytes, "test");
                 prop_assert!(layout.skip(&mut skipped).is_ok());
                 prop_assert_eq!(read.left(), skipped.left());

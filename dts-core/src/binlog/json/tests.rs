@@ -223,6 +223,10 @@ fn doubles_as_the_server_prints_them() {
         (1_234_567_890_123_456.0, "1.234567890123456e15"),
         (123_456_789_012_345.6, "123456789012345.6"),
         (1_234_567_890_123_456.8, "1234567890123456.8"),
+        // Ties go to the even digit.
+        (217_924_808_980_594.0 + 0.125, "217924808980594.12"),
+        (-217_924_808_980_594.0 - 0.375, "-217924808980594.38"),
+        (217_924_808_980_594.0 + 0.625, "217924808980594.62"),
         (1e100, "1e100"),
         (1.5e300, "1.5e300"),
         (f64::MAX, "1.7976931348623157e308"),
@@ -259,7 +263,10 @@ fn values_that_json_has_not() {
     assert_eq!(text(&Json::Opaque(252, b"ab".to_vec())), "\"base64:type252:YWI=\"");
     assert_eq!(text(&Json::Opaque(16, b"abc".to_vec())), "\"base64:type16:YWJj\"");
     assert_eq!(text(&Json::Opaque(252, vec![0; 57])), format!("\"base64:type252:{}\"", "A".repeat(76)));
-    assert_eq!(text(&Json::Opaque(252, vec![0; 60])), format!("\"base64:type252:{}\nAAAA\"", "A".repeat(76)));
+    assert_eq!(
+        text(&Json::Opaque(252, vec![0; 60])),
+        format!("\"base64:type252:{}\\nAAAA\"", "A".repeat(76))
+    );
     assert!(json_text(&document(&Json::Opaque(12, vec![0; 7]), false)).is_err());
 }
 

@@ -28,9 +28,9 @@ fn quoted(text: &str) -> String {
 }
 
 fn random_text(random: &mut StdRng) -> String {
-    let length = match random.random_range(0..20) {
-        0 => random.random_range(100..300),
-        1 => random.random_range(16_000..17_000),
+    let length = match random.random_range(0..200) {
+        0..10 => random.random_range(100..300),
+        10 => random.random_range(16_000..17_000),
         _ => random.random_range(0..12),
     };
     let character = |random: &mut StdRng| match random.random_range(0..8) {
@@ -90,7 +90,7 @@ fn document(random: &mut StdRng, plain: bool, depth: u32) -> String {
     if depth == 0 || random.random_range(0..4) == 0 {
         return scalar(random, plain);
     }
-    let count = random.random_range(0..8);
+    let count = random.random_range(0..6);
     let is_object = random.random();
     let mut parts = Vec::new();
     for _ in 0..count {
@@ -120,7 +120,8 @@ fn random_documents_print_as_the_server_prints_them() {
     conn.query_drop("CREATE TABLE shop.j (id INT PRIMARY KEY, j JSON)").unwrap();
     const ROWS: usize = 400;
     for id in 0..ROWS {
-        let document = format!("JSON_ARRAY({})", document(&mut random, false, 5));
+        let depth = if id % 20 == 0 { 5 } else { 3 };
+        let document = format!("JSON_ARRAY({})", document(&mut random, false, depth));
         let insert = format!("INSERT INTO shop.j VALUES ({id}, {document})");
         conn.query_drop(&insert).unwrap_or_else(|error| panic!("{error} in {insert:.3000}"));
     }
@@ -239,8 +240,9 @@ fn differences_make_the_new_document_of_the_old_one() {
                 type Texts = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
                 let before: Texts = conn.query_first(&select).unwrap().unwrap();
                 conn.query_drop(format!("UPDATE shop.j SET {set} WHERE id = {id}")).unwrap();
+                let changed_count = conn.affected_rows();
                 let after: Texts = conn.query_first(&select).unwrap().unwrap();
-                if before != after {
+                if changed_count > 0 {
                     expected.push(([before.0, before.1, before.2], [after.0, after.1, after.2]));
                 }
             }

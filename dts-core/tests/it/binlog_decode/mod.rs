@@ -1,6 +1,7 @@
 //! What real servers write into their binary logs decodes to what they print.
 //!
 //! The files are read from the data folder; what is right is what `SELECT` answers through another client.
+#![expect(clippy::print_stdout, reason = "the seed of random documents must be seen when they fail")]
 mod every_type;
 mod json;
 mod log;
@@ -203,6 +204,8 @@ fn every_type_from_mariadb() {
     let log = check_every_type(ServerOptions::new(Version::Mariadb1011), true);
     assert!(log.formats[0].is_mariadb());
     assert!(log.count(EventType::MariadbGtid) > 0);
+    let full = ServerOptions::new(Version::Mariadb1011).arg("--binlog-row-metadata=FULL");
+    assert!(check_every_type(full, false).last_map("every_type").primary_key.is_some());
     // MariaDB can still write the temporal formats of before 5.6.4.
     let server =
         Server::start(ServerOptions::new(Version::Mariadb1011).arg("--mysql56-temporal-format=OFF")).unwrap();
@@ -232,23 +235,24 @@ fn every_type_from_mariadb() {
     );
 }
 
+// So no event holds a row without bytes.
 #[test]
-fn inserts_of_nothing_but_defaults() {
+fn a_row_of_which_nothing_would_be_logged_is_refused_by_the_server() {
     for version in [Version::Mysql56, Version::Mysql97] {
         let server = Server::start(ServerOptions::new(version).arg("--binlog-row-image=MINIMAL")).unwrap();
-        server.exec(
-            "CREATE DATABASE shop; CREATE TABLE shop.d (a INT DEFAULT 5, b INT); INSERT INTO shop.d () VALUES (), (); \
-             UPDATE shop.d SET b = 1 LIMIT 1",
-        );
+        server.exec("CREATE DATABASE shop; CREATE TABLE shop.d (a INT DEFAULT 5, b INT)");
+        match server.root().query_drop("INSERT INTO shop.d () VALUES (), ()") {
+            Err(mysql::Error::MySqlError(error)) => assert_eq!(error.code, 1534),
+            other => panic!("{other:?}"),
+        }
+        server.exec("INSERT INTO shop.d (b) VALUES (1); UPDATE shop.d SET b = 2");
         let log = Log::read(&server, &|_| Vec::new());
         let shown: Vec<String> = log.of("d").iter().map(|change| format!("{change:?}")).collect();
-        let all = shown.join(" ");
         // Without a key the update has the whole row before.
-        assert!(all.contains("Update { before: [Int, Null], after: [Absent, Int] }"), "{version}: {all}");
-        assert!(
-            all.contains("Insert { after: [Absent, Absent] }")
-                || all.contains("Insert { after: [Int, Null] }"),
-            "{version}: {all}"
+        assert_eq!(
+            shown,
+            ["Insert { after: [Absent, Int] }", "Update { before: [Int, Int], after: [Absent, Int] }"],
+            "{version}"
         );
     }
 }
@@ -287,7 +291,7 @@ fn gtids_with_tags_and_previous_gtids() {
     };
     let server_uuid: String = server.query_one("SELECT @@server_uuid");
     for gtid in &log.gtids {
-        assert_eq!(gtid.sequence_number, gtid.last_committed + 1, "one connection, one after the other");
+        assert!(gtid.last_committed < gtid.sequence_number);
         assert!(gtid.immediate_commit_timestamp > Some(1_700_000_000_000_000));
         assert_eq!(gtid.original_commit_timestamp, gtid.immediate_commit_timestamp);
         assert!(gtid.transaction_length > Some(0));

@@ -1,0 +1,206 @@
+//! What was typed.
+use std::path::PathBuf;
+
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use log::LevelFilter;
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0    done and clean
+  1    done, but a validation failed or differences were found
+  2    wrong usage or configuration
+  3    an operator must act
+  4    transient: run again and it resumes
+  130  interrupted: run again and it resumes
+
+Begin with `dts demo` to see it work, or with `dts init task.toml` for your own servers.";
+
+/// Moves live MySQL databases to another MySQL server and proves the result equal.
+#[derive(Debug, Parser)]
+#[command(name = "dts", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Args {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What holds for every command.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Folder for the task store, the spool and reports [default: dts in the XDG state folder]
+    #[arg(long, global = true, env = "DTS_HOME", value_name = "DIR", hide_env_values = true)]
+    pub(crate) home: Option<PathBuf>,
+    /// Print one JSON document on stdout and nothing else there
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What is logged: off, error, warn, info, debug or trace [default: warn; info with --log-file]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<LevelFilter>,
+    /// Log to this file (appended) instead of stderr
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) log_file: Option<PathBuf>,
+    /// No progress bars or status lines on stderr
+    #[arg(long, global = true)]
+    pub(crate) no_progress: bool,
+    /// Colours in people's output: auto (on a terminal, unless $NO_COLOR is set), always or never
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN", hide_possible_values = true)]
+    pub(crate) color: ColorChoice,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start two throw-away servers, move a live shop between them and prove it equal
+    Demo(DemoArgs),
+    /// Write a commented task file
+    Init(InitArgs),
+    /// Check whether a task may start: pass, warn or fail per item
+    Validate(FileArgs),
+    /// Validate, copy, catch up and stay in sync; Ctrl-C pauses, running it again resumes
+    Run(RunArgs),
+    /// List the tasks
+    List,
+    /// Show one task: its steps, progress, lag and what to do next
+    Status(StatusArgs),
+    /// Compare both sides
+    Check(CheckArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// `dts demo`
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Rows that the shop begins with, over all its tables
+    #[arg(long, default_value_t = 200_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1_000..=20_000_000))]
+    pub(crate) rows: u64,
+    /// Seed of the shop's content and of the writer, to repeat a run [default: random]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Leave both servers running at the end, until Enter or Ctrl-C
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// `dts init`
+#[derive(Debug, clap::Args)]
+pub(crate) struct InitArgs {
+    /// Where to write it; a file that exists is never overwritten
+    #[arg(default_value = "task.toml", value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// A command that needs nothing but a task file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FileArgs {
+    /// The task file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// `dts run`
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// The task file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// End there with exit status 0 instead of staying in sync
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub(crate) until: Option<UntilChoice>,
+}
+
+/// How far `dts run` goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum UntilChoice {
+    /// All rows are copied
+    Loaded,
+    /// Also all indexes are built, and the target has what the source had when that was asked
+    Synced,
+}
+
+/// `dts status`
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    /// The task's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Show it anew every second until Ctrl-C or the end of the task
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) watch: bool,
+}
+
+/// `dts check`
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// A task's name or a task file
+    #[arg(value_name = "NAME|FILE")]
+    pub(crate) task: String,
+    /// What is compared [default: the task file's check.mode]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) mode: Option<ModeChoice>,
+    /// Percent of the chunks whose content is compared, with --mode partial [default: the task file's check.ratio]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub(crate) ratio: Option<f64>,
+    /// Only these tables, by their names on the source, separated by commas
+    #[arg(long, value_name = "DB.TABLE", value_delimiter = ',')]
+    pub(crate) tables: Vec<String>,
+    /// Seed of the choice of chunks, to repeat a partial check
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+/// What a check compares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ModeChoice {
+    /// The content of every row
+    Full,
+    /// The content of some chunks and the number of rows
+    Partial,
+    /// The number of rows
+    RowsCount,
+    /// Nothing
+    None,
+}
+
+/// `dts completions`
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+/// Returns whether this program has a command of this name, so that no output names one that it lacks.
+pub(crate) fn has_command(name: &str) -> bool {
+    Args::command().find_subcommand(name).is_some()
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+        .ok_or_else(|| "expected a percentage above 0, up to 100".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,34 @@
+//! What each command does. One file each; they return how the program ends, and print through the console only.
+mod check;
+mod completions;
+mod demo;
+mod init;
+mod list;
+mod run;
+mod status;
+mod validate;
+
+use dts_core::error::Result;
+
+use crate::args::{Args, Command};
+use crate::exit::ExitStatus;
+use crate::home::Home;
+use crate::output::Console;
+
+/// Carries out what was typed.
+///
+/// # Errors
+/// What the command could not do; the caller prints it.
+pub(crate) fn execute(args: Args, console: &Console) -> Result<ExitStatus> {
+    let home = || Home::choose(args.global.home.clone());
+    match args.command {
+        Command::Demo(demo) => demo::execute(&demo, console),
+        Command::Init(init) => init::execute(&init, console),
+        Command::Validate(file) => validate::execute(&file, &home()?, console),
+        Command::Run(run) => run::execute(&run, &home()?, console),
+        Command::List => list::execute(&home()?, console),
+        Command::Status(status) => status::execute(&status, &home()?, console),
+        Command::Check(check) => check::execute(check, &home()?, console),
+        Command::Completions(completions) => completions::execute(&completions, console),
+    }
+}

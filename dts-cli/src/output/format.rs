@@ -1,0 +1,87 @@
+//! Numbers, sizes and times as people read them.
+use std::time::Duration;
+
+/// Returns a number with a comma between thousands.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Returns "1 row", "2 rows": the number and the word, with an `s` unless it is one.
+pub(crate) fn counted(number: u64, word: &str) -> String {
+    format!("{} {word}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// Returns a size in the unit that leaves one to four digits before the point.
+pub(crate) fn bytes(number: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "one digit after the point is shown")]
+    let number = number as f64;
+    for (unit, divisor) in [("GiB", 1_073_741_824.0), ("MiB", 1_048_576.0), ("KiB", 1024.0)] {
+        if number >= divisor {
+            return format!("{:.1} {unit}", number / divisor);
+        }
+    }
+    format!("{number:.0} B")
+}
+
+/// Returns a rate, rounded.
+pub(crate) fn per_second(rate: f64) -> String {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate is never negative, and `as` keeps to the limits of u64"
+    )]
+    let whole = rate.round() as u64;
+    format!("{}/s", count(whole))
+}
+
+/// Returns a duration as `4.2 s`, `3 min 20 s` or `2 h 05 min`.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..100 => format!("{:.1} s", duration.as_secs_f64()),
+        100..6000 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// Returns `part` of `whole` in percent, 100 when there is nothing to do.
+pub(crate) fn percent(part: u64, whole: u64) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "one digit after the point is shown")]
+    if whole == 0 { 100.0 } else { (part as f64 / whole as f64 * 1000.0).round() / 10.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1000), "1,000");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(counted(1, "row"), "1 row");
+        assert_eq!(counted(2000, "row"), "2,000 rows");
+        assert_eq!(per_second(1234.5), "1,235/s");
+    }
+
+    #[test]
+    fn sizes_and_times_take_the_fitting_unit() {
+        assert_eq!(bytes(12), "12 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(3 << 30), "3.0 GiB");
+        assert_eq!(duration(Duration::from_millis(4250)), "4.2 s");
+        assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
+        assert_eq!(duration(Duration::from_secs(7500)), "2 h 05 min");
+        assert!((percent(1, 3) - 33.3).abs() < 1e-9);
+        assert!((percent(0, 0) - 100.0).abs() < 1e-9);
+    }
+}

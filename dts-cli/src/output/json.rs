@@ -1,0 +1,226 @@
+//! The documents for programs. Their names and forms are part of what scripts rely on: fields may be added, never
+//! renamed or removed.
+use dts_core::checker::{CheckMode, CheckReport, Conclusion, DifferenceKind};
+use dts_core::error::Error;
+use dts_core::validator::ValidationReport;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A failed command.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failure {
+    pub(crate) error: ErrorDocument,
+}
+
+/// An error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ErrorDocument {
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) hint: String,
+    #[serde(default)]
+    pub(crate) position: Option<String>,
+}
+
+impl From<&Error> for ErrorDocument {
+    fn from(error: &Error) -> Self {
+        let code = error.code().to_string();
+        let text = error.to_string();
+        let message = text.strip_prefix(&format!("[{code}] ")).unwrap_or(&text).to_owned();
+        ErrorDocument {
+            code,
+            message,
+            hint: error.hint().to_owned(),
+            position: error.position().map(ToOwned::to_owned),
+        }
+    }
+}
+
+/// `dts status`, and the end of `dts run`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct StatusDocument {
+    pub(crate) name: String,
+    pub(crate) state: String,
+    pub(crate) step: Option<String>,
+    pub(crate) steps: Vec<StepDocument>,
+    pub(crate) tables: Vec<TableDocument>,
+    pub(crate) rows_done: u64,
+    pub(crate) rows_estimated: u64,
+    pub(crate) bytes_done: u64,
+    pub(crate) rows_per_second: f64,
+    pub(crate) eta_seconds: Option<u64>,
+    pub(crate) lag_seconds: Option<f64>,
+    pub(crate) lag_bytes: Option<u64>,
+    pub(crate) spool_bytes: u64,
+    pub(crate) source_position: Option<String>,
+    pub(crate) applied_position: Option<String>,
+    pub(crate) target_position: Option<String>,
+    pub(crate) retries: u64,
+    pub(crate) allowed_actions: Vec<String>,
+    pub(crate) next_action: String,
+    pub(crate) error: Option<ErrorDocument>,
+}
+
+/// One step of a status.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct StepDocument {
+    pub(crate) name: String,
+    pub(crate) state: String,
+    pub(crate) percent: Option<f64>,
+    pub(crate) started_at: Option<String>,
+    pub(crate) finished_at: Option<String>,
+}
+
+/// One table of a status.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct TableDocument {
+    pub(crate) table: String,
+    pub(crate) rows_done: u64,
+    pub(crate) rows_estimated: u64,
+    pub(crate) state: String,
+}
+
+/// `dts list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct TasksDocument {
+    pub(crate) tasks: Vec<StatusDocument>,
+}
+
+/// `dts validate`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ValidationDocument {
+    result: &'static str,
+    items: Vec<ItemDocument>,
+}
+
+#[derive(Debug, Serialize)]
+struct ItemDocument {
+    id: &'static str,
+    group: &'static str,
+    result: &'static str,
+    expected: String,
+    actual: String,
+    message: String,
+    fix: String,
+    objects: Vec<String>,
+}
+
+impl From<&ValidationReport> for ValidationDocument {
+    fn from(report: &ValidationReport) -> Self {
+        let items = report.items.iter().map(|item| ItemDocument {
+            id: item.id,
+            group: item.group,
+            result: item.result.as_str(),
+            expected: item.expected.clone(),
+            actual: item.actual.clone(),
+            message: item.message.clone(),
+            fix: item.fix.clone(),
+            objects: item.objects.clone(),
+        });
+        ValidationDocument { result: report.result().as_str(), items: items.collect() }
+    }
+}
+
+/// `dts check`.
+#[derive(Debug, Serialize)]
+pub(crate) struct CheckDocument {
+    pub(crate) conclusion: &'static str,
+    mode: &'static str,
+    seed: Option<u64>,
+    pub(crate) rows_compared: u64,
+    tables: Vec<TableCheckDocument>,
+}
+
+#[derive(Debug, Serialize)]
+struct TableCheckDocument {
+    table: String,
+    target: String,
+    rows_source: u64,
+    rows_target: u64,
+    rows_compared: u64,
+    chunks: u64,
+    chunks_total: u64,
+    chunks_different: u64,
+    differences: Vec<DifferenceDocument>,
+    differences_count: u64,
+    rows_unsettled: u64,
+    incomplete: Option<String>,
+    skipped: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct DifferenceDocument {
+    key: Map<String, Value>,
+    kind: &'static str,
+    columns: Vec<String>,
+}
+
+impl From<&CheckReport> for CheckDocument {
+    fn from(report: &CheckReport) -> Self {
+        let tables = report.tables.iter().map(|table| TableCheckDocument {
+            table: table.source.to_string(),
+            target: table.target.to_string(),
+            rows_source: table.rows_source,
+            rows_target: table.rows_target,
+            rows_compared: table.rows_compared,
+            chunks: table.chunks,
+            chunks_total: table.chunks_total,
+            chunks_different: table.chunks_different,
+            differences_count: table.differences_count,
+            rows_unsettled: table.rows_unsettled,
+            incomplete: table.incomplete.clone(),
+            differences: table
+                .differences
+                .iter()
+                .map(|difference| DifferenceDocument {
+                    key: difference
+                        .key
+                        .iter()
+                        .map(|(column, value)| (column.clone(), Value::String(value.clone())))
+                        .collect(),
+                    kind: difference_kind(difference.kind),
+                    columns: difference.columns.clone(),
+                })
+                .collect(),
+            skipped: table.skipped.clone(),
+        });
+        CheckDocument {
+            conclusion: conclusion(report.conclusion),
+            mode: check_mode(report.mode),
+            seed: report.seed,
+            rows_compared: report.rows_compared,
+            tables: tables.collect(),
+        }
+    }
+}
+
+/// Returns the word for what a comparison concludes.
+pub(crate) fn conclusion(conclusion: Conclusion) -> &'static str {
+    match conclusion {
+        Conclusion::Same => "same",
+        Conclusion::Different => "different",
+        Conclusion::Incomplete => "incomplete",
+    }
+}
+
+/// Returns the word for how much was compared, as in the task file.
+pub(crate) fn check_mode(mode: CheckMode) -> &'static str {
+    match mode {
+        CheckMode::Full => "full",
+        CheckMode::Partial => "partial",
+        CheckMode::RowsCount => "rows-count",
+        CheckMode::None => "none",
+    }
+}
+
+/// Returns the word for a kind of difference.
+pub(crate) fn difference_kind(kind: DifferenceKind) -> &'static str {
+    match kind {
+        DifferenceKind::Missing => "missing",
+        DifferenceKind::Extra => "extra",
+        DifferenceKind::Different => "different",
+    }
+}

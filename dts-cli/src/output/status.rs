@@ -1,0 +1,222 @@
+//! Where a task stands: the document, and the same for people.
+use std::time::{Duration, SystemTime};
+
+use dts_core::data::Position;
+use dts_core::migration::State;
+use dts_core::progress::{ProgressSnapshot, Step, StepProgress, StepState, TableState};
+use jiff::Timestamp;
+
+use super::format::{bytes, count, duration, per_second, percent};
+use super::json::{StatusDocument, StepDocument, TableDocument};
+use super::next_action::next_action;
+use super::progress::View;
+use super::table::{Tone, cell, render, table};
+use crate::args;
+use crate::store::Task;
+
+/// Returns the document of a task: what its process wrote last, under the state that the store knows.
+pub(crate) fn document(task: &Task, conclusion: Option<&str>) -> StatusDocument {
+    let written = task.status.as_deref().and_then(|text| serde_json::from_str::<StatusDocument>(text).ok());
+    let mut document = written.unwrap_or_else(|| StatusDocument {
+        steps: Step::ALL
+            .iter()
+            .map(|step| StepDocument {
+                name: step.name().to_owned(),
+                state: StepState::Waiting.name().to_owned(),
+                ..StepDocument::default()
+            })
+            .collect(),
+        ..StatusDocument::default()
+    });
+    document.name.clone_from(&task.name);
+    document.state = task.state.name().to_owned();
+    if !task.state.is_active() {
+        // Rates are of the moment; nobody works at this one.
+        document.rows_per_second = 0.0;
+        document.eta_seconds = None;
+    }
+    document.allowed_actions = task
+        .state
+        .allowed_actions()
+        .iter()
+        .map(|action| action.name())
+        .filter(|name| args::has_command(name))
+        .map(ToOwned::to_owned)
+        .collect();
+    document.error.clone_from(&task.error);
+    document.next_action = next_action(task, &document, conclusion);
+    document
+}
+
+/// Returns one task for people.
+pub(crate) fn one(task: &Task, document: &StatusDocument, color: bool) -> String {
+    let mut text = format!("{}: {}", document.name, document.state);
+    if let (Some(step), true) = (&document.step, task.state.is_active()) {
+        text.push_str(&format!(", {step}"));
+    }
+    text.push('\n');
+    let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<10} {value}\n"));
+    line("file", task.file.display().to_string());
+    if let Some(holder) = &task.holder {
+        line("process", format!("{} on {}", holder.pid, holder.host));
+    }
+    line("updated", task.updated_at.clone());
+    if document.rows_estimated > 0 {
+        let mut rows = format!("{} of about {}", count(document.rows_done), count(document.rows_estimated));
+        if document.rows_per_second > 0.0 {
+            rows.push_str(&format!(", {}", per_second(document.rows_per_second)));
+        }
+        rows.push_str(&format!(", {}", bytes(document.bytes_done)));
+        if let Some(eta) = document.eta_seconds {
+            rows.push_str(&format!(", {} left", duration(Duration::from_secs(eta))));
+        }
+        line("rows", rows);
+    }
+    if let Some(lag) = document.lag_seconds {
+        line("lag", format!("{lag:.1} s, {} waiting", bytes(document.spool_bytes)));
+    }
+    if document.retries > 0 {
+        line("retries", document.retries.to_string());
+    }
+    for (name, position) in [
+        ("source", &document.source_position),
+        ("applied", &document.applied_position),
+        ("target", &document.target_position),
+    ] {
+        if let Some(position) = position {
+            line(name, position.clone());
+        }
+    }
+    if let Some(error) = &document.error {
+        line("error", format!("[{}] {}", error.code, error.message));
+        line("what to do", error.hint.clone());
+    }
+    text.push('\n');
+    text.push_str(&steps(&document.steps, color));
+    if !document.tables.is_empty() {
+        text.push_str("\n\n");
+        let mut out = table(&["table", "rows", "of about", "state"], color);
+        for entry in &document.tables {
+            let tone =
+                if matches!(entry.state.as_str(), "done" | "copied") { Tone::Good } else { Tone::Plain };
+            out.add_row([
+                cell(&entry.table, Tone::Plain),
+                cell(count(entry.rows_done), Tone::Plain),
+                cell(count(entry.rows_estimated), Tone::Plain),
+                cell(&entry.state, tone),
+            ]);
+        }
+        text.push_str(&render(&out));
+    }
+    text.push_str(&format!("\n\nnext: {}\n", document.next_action));
+    text
+}
+
+fn steps(steps: &[StepDocument], color: bool) -> String {
+    let mut out = table(&["step", "state", "percent", "started", "finished"], color);
+    for step in steps {
+        let tone = match step.state.as_str() {
+            "done" => Tone::Good,
+            "failed" => Tone::Bad,
+            "running" => Tone::Doubtful,
+            _ => Tone::Faint,
+        };
+        out.add_row([
+            cell(&step.name, Tone::Plain),
+            cell(&step.state, tone),
+            cell(step.percent.map_or(String::new(), |percent| format!("{percent:.1}")), Tone::Plain),
+            cell(step.started_at.as_deref().unwrap_or_default(), Tone::Plain),
+            cell(step.finished_at.as_deref().unwrap_or_default(), Tone::Plain),
+        ]);
+    }
+    render(&out)
+}
+
+/// Returns all tasks for people.
+pub(crate) fn list(tasks: &[(Task, StatusDocument)], color: bool) -> String {
+    if tasks.is_empty() {
+        return "no tasks yet; begin with: dts init task.toml\n".to_owned();
+    }
+    let mut out = table(&["task", "state", "step", "rows", "lag", "updated", "next"], color);
+    for (task, document) in tasks {
+        let tone = match task.state {
+            State::Failed | State::ValidationFailed => Tone::Bad,
+            State::ReadyToComplete | State::Completed => Tone::Good,
+            State::Running | State::Retrying => Tone::Doubtful,
+            _ => Tone::Plain,
+        };
+        let step = if task.state.is_active() { document.step.as_deref() } else { None };
+        out.add_row([
+            cell(&task.name, Tone::Plain),
+            cell(task.state, tone),
+            cell(step.unwrap_or("-"), Tone::Plain),
+            cell(count(document.rows_done), Tone::Plain),
+            cell(document.lag_seconds.map_or("-".to_owned(), |lag| format!("{lag:.1} s")), Tone::Plain),
+            cell(&task.updated_at, Tone::Plain),
+            cell(&document.next_action, Tone::Plain),
+        ]);
+    }
+    format!("{}\n", render(&out))
+}
+
+/// Returns the document of a task that this process works on.
+pub(crate) fn of_progress(view: &View<'_>) -> StatusDocument {
+    let View { name, state, snapshot, rates, check: _ } = view;
+    let time = |time: Option<SystemTime>| {
+        time.and_then(|time| Timestamp::try_from(time).ok()).map(|time| format!("{time:.3}"))
+    };
+    let seconds = |duration: Duration| (duration.as_secs_f64() * 1000.0).round() / 1000.0;
+    StatusDocument {
+        name: (*name).to_owned(),
+        state: state.name().to_owned(),
+        step: snapshot.step.map(|step| step.name().to_owned()),
+        steps: snapshot
+            .steps
+            .iter()
+            .map(|step| StepDocument {
+                name: step.step.name().to_owned(),
+                state: step.state.name().to_owned(),
+                percent: percent_of(step, snapshot),
+                started_at: time(step.started_at),
+                finished_at: time(step.finished_at),
+            })
+            .collect(),
+        tables: snapshot
+            .tables
+            .iter()
+            .map(|table| TableDocument {
+                table: table.table.to_string(),
+                rows_done: table.rows_done,
+                rows_estimated: table.rows_estimated,
+                state: table.state.name().to_owned(),
+            })
+            .collect(),
+        rows_done: snapshot.rows_done,
+        rows_estimated: snapshot.rows_estimated,
+        bytes_done: snapshot.bytes_done,
+        rows_per_second: rates.rows.round(),
+        eta_seconds: rates.eta.map(|eta| eta.as_secs()),
+        lag_seconds: snapshot.lag.map(seconds),
+        lag_bytes: snapshot.lag.map(|_| snapshot.spool_bytes),
+        spool_bytes: snapshot.spool_bytes,
+        source_position: snapshot.source_position.as_ref().map(Position::to_string),
+        applied_position: snapshot.applied_position.as_ref().map(Position::to_string),
+        retries: snapshot.retries,
+        ..StatusDocument::default()
+    }
+}
+
+fn percent_of(step: &StepProgress, snapshot: &ProgressSnapshot) -> Option<f64> {
+    match (step.state, step.step) {
+        (StepState::Done, _) => Some(100.0),
+        (StepState::Waiting, _) => Some(0.0),
+        (StepState::Skipped, _) => None,
+        (_, Step::FullLoad) => Some(percent(snapshot.rows_done, snapshot.rows_estimated)),
+        (_, Step::IndexBuild) => {
+            let done = snapshot.tables.iter().filter(|table| table.state == TableState::Done).count();
+            Some(percent(done as u64, snapshot.tables.len() as u64))
+        }
+        // How far these are cannot be told in percent; the lag can.
+        (_, Step::Structure | Step::CatchUp | Step::InSync) => None,
+    }
+}

@@ -1,0 +1,51 @@
+//! Tables for people.
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+
+/// How a cell stands out, where there are colours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tone {
+    Plain,
+    Good,
+    Doubtful,
+    Bad,
+    Faint,
+}
+
+/// Makes an empty table with a head. On a terminal its columns are fitted to the width; elsewhere lines are as long as
+/// they are, so that `grep` finds what is on them.
+pub(super) fn table(head: &[&str], color: bool) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(head.iter().map(|name| {
+        let cell = Cell::new(name.to_uppercase());
+        if color { cell.add_attribute(Attribute::Bold) } else { cell }
+    }));
+    if table.is_tty() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    } else {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
+    if color {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table
+}
+
+/// Makes a cell.
+pub(super) fn cell(text: impl ToString, tone: Tone) -> Cell {
+    let cell = Cell::new(text);
+    match tone {
+        Tone::Plain => cell,
+        Tone::Good => cell.fg(Color::Green),
+        Tone::Doubtful => cell.fg(Color::Yellow),
+        Tone::Bad => cell.fg(Color::Red).add_attribute(Attribute::Bold),
+        Tone::Faint => cell.add_attribute(Attribute::Dim),
+    }
+}
+
+/// Returns the lines without the blanks that fill the last column.
+pub(super) fn render(table: &Table) -> String {
+    table.trim_fmt()
+}

@@ -1,0 +1,92 @@
+//! What happened to a task: validations, comparisons and samples of progress, for status and reports.
+use dts_core::error::Result;
+use rusqlite::{OptionalExtension as _, params};
+
+use super::{Store, now};
+
+/// How many samples of one task are kept; then every second one is dropped, so that old ones become sparse.
+const SAMPLES_MAX: i64 = 20_000;
+
+/// The progress of a task at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sample {
+    pub(crate) step: Option<&'static str>,
+    pub(crate) rows_done: u64,
+    pub(crate) bytes_done: u64,
+    pub(crate) transactions_applied: u64,
+    pub(crate) rows_per_second: f64,
+    pub(crate) lag_seconds: Option<f64>,
+    pub(crate) spool_bytes: u64,
+}
+
+impl Store {
+    /// Keeps the outcome of a validation of the task's present file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::File`](dts_core::error::ErrorKind::File) when the store cannot be written, as for all of these.
+    pub(crate) fn add_validation(&mut self, task: &str, result: &str, document: &str) -> Result<()> {
+        self.write(|transaction| {
+            transaction.execute(
+                "INSERT INTO validation (task, at, content_hash, result, document)
+                 SELECT name, ?2, content_hash, ?3, ?4 FROM task WHERE name = ?1",
+                params![task, now(), result, document],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Keeps the outcome of a comparison.
+    pub(crate) fn add_comparison(&mut self, task: &str, conclusion: &str, document: &str) -> Result<()> {
+        self.write(|transaction| {
+            transaction.execute(
+                "INSERT INTO comparison (task, at, conclusion, document) VALUES (?1, ?2, ?3, ?4)",
+                params![task, now(), conclusion, document],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Returns the conclusion of the last comparison.
+    pub(crate) fn last_conclusion(&self, task: &str) -> Result<Option<String>> {
+        self.connection
+            .query_row(
+                "SELECT conclusion FROM comparison WHERE task = ?1 ORDER BY id DESC LIMIT 1",
+                [task],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(|error| self.failed(error))
+    }
+
+    /// Keeps a sample of progress.
+    pub(crate) fn add_sample(&mut self, task: &str, sample: &Sample) -> Result<()> {
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.write(|transaction| {
+            transaction.execute(
+                "INSERT INTO sample (task, at, step, rows_done, bytes_done, transactions_applied, rows_per_second,
+                 lag_seconds, spool_bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                params![
+                    task,
+                    now(),
+                    sample.step,
+                    count(sample.rows_done),
+                    count(sample.bytes_done),
+                    count(sample.transactions_applied),
+                    sample.rows_per_second,
+                    sample.lag_seconds,
+                    count(sample.spool_bytes),
+                ],
+            )?;
+            let kept: i64 =
+                transaction.query_row("SELECT COUNT(*) FROM sample WHERE task = ?1", [task], |row| row.get(0))?;
+            if kept > SAMPLES_MAX {
+                transaction.execute(
+                    "DELETE FROM sample WHERE id IN (SELECT id FROM
+                     (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS n FROM sample WHERE task = ?1) WHERE n % 2 = 0)",
+                    [task],
+                )?;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,81 @@
+//! What is compared, and how thoroughly.
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::TableName;
+
+/// How thoroughly tables are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckMode {
+    /// Every row, every column.
+    #[default]
+    Full,
+    /// Random chunks of every table, as many as [`CheckOptions::ratio`] says.
+    Partial,
+    /// Only how many rows there are; where the numbers differ, which keys are missing or extra.
+    RowsCount,
+    /// Nothing. The conclusion is [`Incomplete`](super::Conclusion::Incomplete): nothing was compared.
+    None,
+}
+
+/// A table on both sides.
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
+pub struct TablePair {
+    /// Its name on the source.
+    pub source: TableName,
+    /// Its name on the target.
+    pub target: TableName,
+}
+
+impl TablePair {
+    /// Makes the pair of a table that has the same name on both sides.
+    pub fn same(name: TableName) -> Self {
+        TablePair { source: name.clone(), target: name }
+    }
+}
+
+/// What is compared, and how thoroughly.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CheckOptions {
+    /// How thoroughly. Default: everything.
+    pub mode: CheckMode,
+    /// [`CheckMode::Partial`]: percent of each table's chunks, 0 to 100; at least one chunk of each table is compared.
+    /// Tables without a key that can be cut into ranges are compared whole. Default 10.
+    pub ratio: f64,
+    /// [`CheckMode::Partial`]: percent of the tables whose rows are counted as well, 0 to 100. Default 100.
+    pub row_count_ratio: f64,
+    /// [`CheckMode::Partial`]: from what chunks and tables are chosen; the same seed chooses the same. Default: a random
+    /// one, which the report tells.
+    pub seed: Option<u64>,
+    /// Chunks compared at once, each with a connection to both servers. More load both servers more. Default 2.
+    pub threads: usize,
+    /// Rows of a chunk. Larger ones need fewer round trips; smaller ones hold shorter read views, and need less work
+    /// where the source is being written. Default 10,000.
+    pub chunk_rows: u64,
+    /// Only these tables, by their names on the source. Default: all pairs.
+    pub tables: Option<Vec<TableName>>,
+    /// Longest time in which the applied position may stand still while the check waits for it, and longest time that one
+    /// batch of keys may take to settle. What is not settled by then is reported as incomplete. Default 60 s.
+    pub patience: Duration,
+    /// Differences kept for each table; all are counted. Default 1,000.
+    pub differences_max: usize,
+}
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        CheckOptions {
+            mode: CheckMode::Full,
+            ratio: 10.0,
+            row_count_ratio: 100.0,
+            seed: None,
+            threads: 2,
+            chunk_rows: 10_000,
+            tables: None,
+            patience: Duration::from_secs(60),
+            differences_max: 1_000,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! A worker's connections to both servers.
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::error::{Error, Result, Side};
+use crate::source::SourceEndpoint;
+use crate::sql::digest::{Digest, Identity, RowDigest, Rows};
+use crate::stop::StopToken;
+use crate::target::TargetEndpoint;
+use crate::wire::Connection;
+
+/// A table without a key that can be cut into ranges is digested by one statement, however large it is. A dead peer is
+/// noticed earlier, by TCP keepalive.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+
+/// One connection to each server, set up so that no byte of a value is converted.
+pub(super) struct Sessions {
+    source: Connection,
+    target: Connection,
+}
+
+/// A row as one read saw it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Seen {
+    /// The first 128 bits of its hash in hexadecimal; `None` when the server could not compute it.
+    hash: Option<[u8; 32]>,
+    /// How many rows there are with this identity: more than one without a key, or where the target lacks the key's index.
+    copies: u64,
+}
+
+/// Rows by the cells of their identity.
+pub(super) type SeenRows = HashMap<Vec<Vec<u8>>, Seen>;
+
+/// A hash of each column, by the cells of the row's key; `None` where the server could not compute it.
+pub(super) type ColumnHashes = HashMap<Vec<Vec<u8>>, Vec<Option<Vec<u8>>>>;
+
+/// Returns whether two reads saw the same; a row whose hash is not known is never the same as anything.
+pub(super) fn is_same(one: Option<&Seen>, other: Option<&Seen>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => one.hash.is_some() && one == other,
+        _ => false,
+    }
+}
+
+impl Seen {
+    pub(super) fn new(hash: Option<[u8; 32]>, copies: u64) -> Self {
+        Seen { hash, copies }
+    }
+
+    /// Returns whether the server could compute the row's hash.
+    pub(super) fn is_known(&self) -> bool {
+        self.hash.is_some()
+    }
+
+    pub(super) fn copies(&self) -> u64 {
+        self.copies
+    }
+
+    /// Takes in another row of the same identity.
+    fn add(&mut self, hash: Option<[u8; 32]>, copies: u64) {
+        self.copies += copies;
+        self.hash = match (self.hash, hash) {
+            (Some(mut sum), Some(hash)) => {
+                for (byte, other) in sum.iter_mut().zip(hash) {
+                    *byte = byte.wrapping_add(other);
+                }
+                Some(sum)
+            }
+            _ => None,
+        };
+    }
+}
+
+impl Sessions {
+    pub(super) fn open(source: &SourceEndpoint, target: &TargetEndpoint, stop: &StopToken) -> Result<Self> {
+        let mut sessions = Sessions { source: source.reader(stop)?, target: target.writer(stop)? };
+        for side in [Side::Source, Side::Target] {
+            sessions.on(side).set_answer_timeout(ANSWER_TIMEOUT);
+        }
+        Ok(sessions)
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.source.is_broken() || self.target.is_broken()
+    }
+
+    pub(super) fn on(&mut self, side: Side) -> &mut Connection {
+        match side {
+            Side::Source => &mut self.source,
+            Side::Target => &mut self.target,
+        }
+    }
+
+    /// Has the digest of some rows computed.
+    pub(super) fn digest(&mut self, side: Side, digest: &RowDigest, rows: Rows<'_>) -> Result<Digest> {
+        let row = self.on(side).query_row(digest.digest(rows)?, "computing a digest")?;
+        let row = row.ok_or_else(|| Error::internal("a digest without a row").on(side))?;
+        let cells: Vec<Option<&[u8]>> = (0..row.len()).map(|cell| row.bytes(cell)).collect();
+        Digest::parse(&cells).ok_or_else(|| Error::internal("a digest that cannot be read").on(side))
+    }
+
+    /// Reads identities and hashes of some rows.
+    pub(super) fn rows(&mut self, side: Side, digest: &RowDigest, rows: Rows<'_>) -> Result<SeenRows> {
+        let mut seen = SeenRows::new();
+        let mut stream = self.on(side).stream(digest.rows(rows)?, "reading keys and hashes")?;
+        let key_length = digest.key_columns().len();
+        while let Some(mut cells) = stream.next_row()? {
+            let mut identity = Vec::with_capacity(key_length.max(1));
+            for _ in 0..key_length {
+                identity.push(cells.next_cell()?.unwrap_or_default().to_vec());
+            }
+            let hash = cells.next_cell()?.and_then(|hash| <[u8; 32]>::try_from(hash).ok());
+            let copies = if digest.has_key() {
+                1
+            } else {
+                identity.push(hash.map(|hash| hash.to_vec()).unwrap_or_default());
+                let count =
+                    cells.next_cell()?.and_then(|count| std::str::from_utf8(count).ok()?.parse().ok());
+                count.ok_or_else(|| Error::internal("a count that is no number").on(side))?
+            };
+            match seen.entry(identity) {
+                std::collections::hash_map::Entry::Occupied(mut entry) => entry.get_mut().add(hash, copies),
+                std::collections::hash_map::Entry::Vacant(entry) => {
+                    entry.insert(Seen::new(hash, copies));
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Reads a hash of every column of some rows, by the cells of their key.
+    pub(super) fn column_hashes(
+        &mut self,
+        side: Side,
+        digest: &RowDigest,
+        identities: &[Identity],
+    ) -> Result<ColumnHashes> {
+        let rows = self.on(side).query(digest.column_hashes(identities)?, "comparing columns")?;
+        let key_length = digest.key_columns().len();
+        Ok(rows
+            .iter()
+            .map(|row| {
+                let cell = |position: usize| row.bytes(position).map(<[u8]>::to_vec);
+                let key = (0..key_length).map(|position| cell(position).unwrap_or_default()).collect();
+                (key, (key_length..row.len()).map(cell).collect())
+            })
+            .collect())
+    }
+}

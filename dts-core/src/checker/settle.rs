@@ -1,0 +1,417 @@
+//! From a chunk whose digests differ to the rows that really differ.
+//!
+//! # The problem
+//! While the source is written and an applier keeps applying, the two sides are never read at the same point of the
+//! history. A row that was read on the source, changed, applied and then read on the target looks different and is not;
+//! a row that is really different must still be found, and no lock may be taken.
+//!
+//! # The method
+//! One *round* over some rows: read `L`, the source's position; read the rows on the source (`S`); read `H`, the
+//! source's position again; wait until the applied position includes `H`; read the rows on the target (`T`); read them on
+//! the source again (`S'`); read the position once more (`H'`).
+//!
+//! - **`T = S` or `T = S'`: settled, equal.** The target held exactly a version of the row that the source held during
+//!   the round. That this needs no position at all is why an equal *chunk* is settled by one comparison: equal contents
+//!   are equal, whenever they were read. What is proved is equality as of the source's read; what the applier does
+//!   wrong later is a later check's business.
+//! - **`S = S'` and `T` is something else: a vote for a difference.** Everything that was visible in `S` is in `H` and
+//!   thus applied before `T`, so that `T` can differ without being wrong only if the row changed after `S` and changed back
+//!   before `S'` (and `T` saw the middle), or if a transaction was visible in `S` but not yet in `H` (the server makes rows
+//!   visible and adds the GTID in two steps). Votes count only while `S` and `T` stay what they were in the vote before.
+//! - **Anything else: the row is being changed.** The votes are forgotten and the row is remembered as *moving*.
+//!
+//! A difference is confirmed by three votes; by two when the source executed nothing at all during the round (`L = H'`);
+//! by eight when the row was ever seen moving, so that a row that flips between two versions would have to be caught by
+//! all of 24 reads on the same foot. Between two rounds there is a growing pause: the step between visibility and GTID is
+//! over long before the third vote. A row that neither settles nor is confirmed within the patience is reported as
+//! unsettled, and the conclusion is not "same".
+//!
+//! When nothing applies there is nothing to wait for: the rows are read once more by key on both sides, and what still
+//! differs is a difference.
+//!
+//! # Why no row falls between two chunks
+//! Ranges of a chunk are compared by each server in its own order: `> bound` and `<= bound` exclude each other and cover
+//! everything *on each server*, whatever its collation makes of the bound. So each row of either side is in exactly one
+//! chunk of that side. If the two orders disagree about a row, it shows up as missing in one chunk and as extra in
+//! another, and both times the rounds above read it *by its key*, not by its range, and find it equal. So another order
+//! costs time, never a wrong answer.
+//!
+//! # What is assumed
+//! What [`AppliedPosition`](super::AppliedPosition) tells is visible to later reads on the target. Reads on the source are
+//! plain consistent reads, each of its own moment.
+use std::time::{Duration, Instant};
+
+use super::alignment::Alignment;
+use super::plan::TablePlan;
+use super::report::{Difference, DifferenceKind};
+use super::sessions::{Seen, SeenRows, Sessions, is_same};
+use crate::data::{Column, ColumnKind};
+use crate::error::{Result, Side};
+use crate::server::ServerFacts;
+use crate::sql::digest::{Identity, Rows};
+use crate::sql::select::KeyRange;
+use crate::stop::StopToken;
+
+/// Rows of a chunk that are fetched one by one at a time; a larger chunk is cut into buckets. About 150 bytes each.
+const FETCH_ROWS_MAX: u64 = 100_000;
+/// Rows looked up by key in one statement.
+const LOOKUP_ROWS: usize = 200;
+
+const VOTES: u32 = 3;
+const VOTES_QUIET: u32 = 2;
+const VOTES_MOVING: u32 = 8;
+
+/// What a chunk with unequal digests came to.
+#[derive(Default)]
+pub(super) struct Settled {
+    /// The first differences.
+    pub(super) differences: Vec<Difference>,
+    /// How many there are.
+    pub(super) differences_count: u64,
+    /// Rows that did not settle.
+    pub(super) rows_unsettled: u64,
+    /// Why not.
+    pub(super) reason: Option<String>,
+}
+
+/// Settles the rows of one table.
+pub(super) struct Settler<'a> {
+    pub(super) plan: &'a TablePlan,
+    pub(super) alignment: &'a Alignment<'a>,
+    pub(super) source_facts: &'a ServerFacts,
+    pub(super) stop: &'a StopToken,
+    /// Differences that are worked out in detail; the rest is counted.
+    pub(super) differences_max: usize,
+}
+
+/// What is known of a row that is not settled yet.
+struct Candidate {
+    identity: Identity,
+    votes: u32,
+    moving: bool,
+    last: Option<(Option<Seen>, Option<Seen>)>,
+}
+
+/// What a round says of a row.
+enum Verdict {
+    Equal,
+    Different(Option<Seen>, Option<Seen>),
+    Unknown,
+}
+
+impl Candidate {
+    fn judge(
+        &mut self,
+        before: Option<Seen>,
+        target: Option<Seen>,
+        after: Option<Seen>,
+        quiet: bool,
+    ) -> Verdict {
+        if is_same(before.as_ref(), target.as_ref()) || is_same(after.as_ref(), target.as_ref()) {
+            return Verdict::Equal;
+        }
+        if before != after {
+            self.moving = true;
+            self.votes = 0;
+            self.last = None;
+            return Verdict::Unknown;
+        }
+        if self.last.as_ref().is_some_and(|last| *last != (before, target)) {
+            self.moving = true;
+            self.votes = 0;
+        }
+        self.last = Some((before, target));
+        self.votes += 1;
+        let needed = match (self.moving, quiet) {
+            (true, _) => VOTES_MOVING,
+            (false, true) => VOTES_QUIET,
+            (false, false) => VOTES,
+        };
+        if self.votes >= needed { Verdict::Different(before, target) } else { Verdict::Unknown }
+    }
+}
+
+impl Settler<'_> {
+    /// Finds the rows that differ in a range of which `rows` rows were counted on the side that has more.
+    pub(super) fn settle(&self, sessions: &mut Sessions, range: &KeyRange, rows: u64) -> Result<Settled> {
+        let mut settled = Settled::default();
+        let count = rows.div_ceil(FETCH_ROWS_MAX).max(1);
+        for index in 0..count {
+            self.stop.check()?;
+            let part = if count == 1 { Rows::Range(range) } else { Rows::Bucket { range, index, count } };
+            self.settle_part(sessions, part, &mut settled)?;
+        }
+        Ok(settled)
+    }
+
+    fn settle_part(&self, sessions: &mut Sessions, part: Rows<'_>, settled: &mut Settled) -> Result<()> {
+        let source = sessions.rows(Side::Source, &self.plan.source, part)?;
+        let high = self.alignment.source_position(self.source_facts, sessions.on(Side::Source))?;
+        // Should the wait be in vain, the rounds below find that out again and say so.
+        self.alignment.wait(high.as_ref(), self.stop)?;
+        let target = sessions.rows(Side::Target, &self.plan.target, part)?;
+        let candidates = candidates(&source, &target);
+        drop((source, target));
+        for batch in candidates.chunks(LOOKUP_ROWS) {
+            self.settle_batch(sessions, batch, settled)?;
+        }
+        Ok(())
+    }
+
+    fn settle_batch(
+        &self,
+        sessions: &mut Sessions,
+        identities: &[Identity],
+        settled: &mut Settled,
+    ) -> Result<()> {
+        let mut open: Vec<Candidate> = identities
+            .iter()
+            .map(|identity| Candidate { identity: identity.clone(), votes: 0, moving: false, last: None })
+            .collect();
+        let mut confirmed = Vec::new();
+        let mut pause = Duration::from_millis(5);
+        let begun = Instant::now();
+        loop {
+            let asked: Vec<Identity> = open.iter().map(|candidate| candidate.identity.clone()).collect();
+            let rows = Rows::Identities(&asked);
+            let position = |sessions: &mut Sessions| {
+                self.alignment.source_position(self.source_facts, sessions.on(Side::Source))
+            };
+            let low = position(sessions)?;
+            let before = sessions.rows(Side::Source, &self.plan.source, rows)?;
+            let high = position(sessions)?;
+            if !self.alignment.wait(high.as_ref(), self.stop)? {
+                settled.give_up(&open, "the applied position stood still");
+                break;
+            }
+            let target = sessions.rows(Side::Target, &self.plan.target, rows)?;
+            let (after, quiet) = if self.alignment.is_live() {
+                let after = sessions.rows(Side::Source, &self.plan.source, rows)?;
+                (after, low == position(sessions)?)
+            } else {
+                (before.clone(), true)
+            };
+            open.retain_mut(|candidate| {
+                let cells = &candidate.identity.cells;
+                let seen = |rows: &SeenRows| rows.get(cells).copied();
+                if !self.alignment.is_live() {
+                    // Nothing applies: this second look is the last.
+                    candidate.votes = VOTES_MOVING;
+                }
+                match candidate.judge(seen(&before), seen(&target), seen(&after), quiet) {
+                    Verdict::Equal => false,
+                    Verdict::Unknown => true,
+                    Verdict::Different(source, target) => {
+                        let known = |seen: &Option<Seen>| seen.as_ref().is_none_or(Seen::is_known);
+                        if known(&source) && known(&target) {
+                            confirmed.push((candidate.identity.clone(), source, target));
+                        } else {
+                            settled.rows_unsettled += 1;
+                            settled.reason = Some("a server could not compute the hash of a row".into());
+                        }
+                        false
+                    }
+                }
+            });
+            if open.is_empty() {
+                break;
+            }
+            if begun.elapsed() >= self.alignment.patience() {
+                settled.give_up(&open, "rows kept changing for as long as the check was told to be patient");
+                break;
+            }
+            self.stop.sleep(pause)?;
+            pause = (pause * 2).min(Duration::from_millis(200));
+        }
+        self.describe(sessions, confirmed, settled)
+    }
+
+    /// Turns confirmed rows into differences that people can read.
+    fn describe(
+        &self,
+        sessions: &mut Sessions,
+        mut confirmed: Vec<(Identity, Option<Seen>, Option<Seen>)>,
+        settled: &mut Settled,
+    ) -> Result<()> {
+        settled.differences_count += confirmed.len() as u64;
+        confirmed.truncate(self.differences_max.saturating_sub(settled.differences.len()));
+        let digest = &self.plan.source;
+        let both: Vec<Identity> = confirmed
+            .iter()
+            .filter(|(_, source, target)| digest.has_key() && source.is_some() && target.is_some())
+            .map(|(identity, _, _)| identity.clone())
+            .collect();
+        let (source_columns, target_columns) = if both.is_empty() {
+            Default::default()
+        } else {
+            (
+                sessions.column_hashes(Side::Source, &self.plan.source, &both)?,
+                sessions.column_hashes(Side::Target, &self.plan.target, &both)?,
+            )
+        };
+        for (identity, source, target) in confirmed {
+            let copies = |seen: Option<Seen>| seen.map_or(0, |seen| seen.copies());
+            let kind = match (source, target) {
+                (Some(_), None) => DifferenceKind::Missing,
+                (None, Some(_)) => DifferenceKind::Extra,
+                _ if digest.has_key() => DifferenceKind::Different,
+                _ if copies(source) > copies(target) => DifferenceKind::Missing,
+                _ => DifferenceKind::Extra,
+            };
+            let columns = match (source_columns.get(&identity.cells), target_columns.get(&identity.cells)) {
+                (Some(source), Some(target)) => digest
+                    .column_names()
+                    .zip(source.iter().zip(target))
+                    .filter(|(_, (source, target))| source != target || source.is_none())
+                    .map(|(name, _)| name.to_owned())
+                    .collect(),
+                _ => Vec::new(),
+            };
+            let key = if digest.has_key() {
+                let names = digest.key_columns().iter().map(|column| column.name.clone());
+                let values =
+                    digest.key_columns().iter().zip(&identity.cells).map(|(c, cell)| printable(c, cell));
+                names.zip(values).collect()
+            } else {
+                let hash = identity.cells.first().map(|hash| String::from_utf8_lossy(hash).into_owned());
+                vec![("row_hash".to_owned(), hash.unwrap_or_default())]
+            };
+            settled.differences.push(Difference { key, kind, columns });
+        }
+        Ok(())
+    }
+}
+
+impl Settled {
+    fn give_up(&mut self, open: &[Candidate], reason: &str) {
+        self.rows_unsettled += open.len() as u64;
+        self.reason = Some(reason.to_owned());
+    }
+}
+
+/// Lists the rows that are not the same in two reads, in the order of their identity.
+fn candidates(source: &SeenRows, target: &SeenRows) -> Vec<Identity> {
+    let differing = source
+        .iter()
+        .filter(|(cells, seen)| !is_same(Some(seen), target.get(*cells)))
+        .map(|(cells, _)| Identity { cells: cells.clone(), from_target: false });
+    let extra = target
+        .keys()
+        .filter(|cells| !source.contains_key(*cells))
+        .map(|cells| Identity { cells: cells.clone(), from_target: true });
+    let mut candidates: Vec<Identity> = differing.chain(extra).collect();
+    candidates.sort_unstable();
+    candidates
+}
+
+/// Writes a cell of a key for people.
+fn printable(column: &Column, cell: &[u8]) -> String {
+    let label = |labels: &[String]| {
+        let ordinal: usize = std::str::from_utf8(cell).ok()?.parse().ok()?;
+        labels.get(ordinal.checked_sub(1)?).cloned()
+    };
+    if let ColumnKind::Enum(labels) = &column.kind
+        && let Some(label) = label(labels)
+    {
+        return label;
+    }
+    match std::str::from_utf8(cell) {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => cell.iter().fold("0x".to_owned(), |text, byte| text + &format!("{byte:02X}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate() -> Candidate {
+        let identity = Identity { cells: vec![b"1".to_vec()], from_target: false };
+        Candidate { identity, votes: 0, moving: false, last: None }
+    }
+
+    /// A row in version `v`.
+    fn row(v: u8) -> Option<Seen> {
+        Some(Seen::new(Some([v; 32]), 1))
+    }
+
+    fn rounds_to_confirm(candidate: &mut Candidate, quiet: bool) -> u32 {
+        let mut rounds = 1;
+        while !matches!(candidate.judge(row(1), row(2), row(1), quiet), Verdict::Different(..)) {
+            rounds += 1;
+            assert!(rounds < 100);
+        }
+        rounds
+    }
+
+    #[test]
+    fn a_steady_difference_is_confirmed() {
+        assert_eq!(rounds_to_confirm(&mut candidate(), true), VOTES_QUIET);
+        assert_eq!(rounds_to_confirm(&mut candidate(), false), VOTES);
+        let mut missing = candidate();
+        assert!(matches!(missing.judge(row(1), None, row(1), true), Verdict::Unknown));
+        assert!(matches!(missing.judge(row(1), None, row(1), true), Verdict::Different(Some(_), None)));
+    }
+
+    #[test]
+    fn a_version_of_the_source_settles() {
+        assert!(matches!(candidate().judge(row(1), row(1), row(2), false), Verdict::Equal));
+        assert!(matches!(candidate().judge(row(1), row(2), row(2), false), Verdict::Equal));
+        assert!(
+            matches!(candidate().judge(row(1), None, None, false), Verdict::Equal),
+            "deleted on both sides"
+        );
+    }
+
+    #[test]
+    fn a_moving_row_needs_more_votes_and_forgets_old_ones() {
+        let mut moving = candidate();
+        assert!(matches!(moving.judge(row(1), row(3), row(2), true), Verdict::Unknown));
+        assert_eq!(rounds_to_confirm(&mut moving, true), VOTES_MOVING);
+        // The source did not move within a round, but between two.
+        let mut flipping = candidate();
+        for version in 1..20 {
+            assert!(matches!(flipping.judge(row(version), row(99), row(version), true), Verdict::Unknown));
+        }
+    }
+
+    #[test]
+    fn a_row_without_a_hash_is_never_equal() {
+        let unknown = Some(Seen::new(None, 1));
+        assert!(!is_same(unknown.as_ref(), unknown.as_ref()));
+        assert!(matches!(candidate().judge(unknown, unknown, unknown, true), Verdict::Unknown));
+    }
+
+    #[test]
+    fn candidates_of_both_sides() {
+        let seen = |version: u8| Seen::new(Some([version; 32]), 1);
+        let key = |k: &str| vec![k.as_bytes().to_vec()];
+        let source = SeenRows::from([(key("a"), seen(1)), (key("b"), seen(1)), (key("c"), seen(1))]);
+        let target = SeenRows::from([(key("a"), seen(1)), (key("b"), seen(2)), (key("d"), seen(1))]);
+        let found: Vec<_> =
+            candidates(&source, &target).into_iter().map(|c| (c.cells, c.from_target)).collect();
+        assert_eq!(found, [(key("b"), false), (key("c"), false), (key("d"), true)]);
+    }
+
+    #[test]
+    fn keys_for_people() {
+        let mut column = Column {
+            name: "c".into(),
+            kind: ColumnKind::Text,
+            type_text: "varchar(9)".into(),
+            nullable: false,
+            unsigned: false,
+            charset: None,
+            collation: None,
+            generated: false,
+            invisible: false,
+            auto_increment: false,
+        };
+        assert_eq!(printable(&column, "é 1".as_bytes()), "é 1");
+        assert_eq!(printable(&column, &[0xff, 0x0a]), "0xFF0A");
+        assert_eq!(printable(&column, b"a\0"), "0x6100");
+        column.kind = ColumnKind::Enum(vec!["x".into(), "y".into()]);
+        assert_eq!(printable(&column, b"2"), "y");
+        assert_eq!(printable(&column, b"0"), "0");
+    }
+}
