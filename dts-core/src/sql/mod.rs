@@ -12,4 +12,4 @@ pub mod statement;
 pub mod write;
 mod token;
 
-pub use token::Dialect;
+pub use token::{Dialect, Lexeme, LexemeKind, lexemes};
