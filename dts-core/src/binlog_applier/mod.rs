@@ -26,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use options::BinlogApplyOptions;
 
-use crate::binlog::{Event, GtidEvent, QueryEvent, RawEvent, RowsEvent, TransactionPayload};
+use crate::binlog::{Event, EventType, GtidEvent, QueryEvent, RawEvent, RowsEvent, TransactionPayload};
 use crate::data::{Gtid, GtidSet, Position, RowImage, TableName};
 use crate::error::{ErrorKind, Result, Stage};
 use crate::progress::Progress;
@@ -263,8 +263,8 @@ impl<'a> Session<'a> {
             Event::FormatDescription(_)
             | Event::Heartbeat(_)
             | Event::RowsQuery(_)
-            | Event::PreviousGtids(_)
-            | Event::Other(_) => Ok(()),
+            | Event::PreviousGtids(_) => Ok(()),
+            Event::Other(event_type) => other_event(event_type, raw),
         }
     }
 
@@ -443,5 +443,23 @@ impl<'a> Session<'a> {
             self.progress.set_lag(Some(Duration::ZERO));
         }
         Ok(())
+    }
+}
+
+/// Decides about an event that holds nothing for us: one that nobody knows may hold changes.
+fn other_event(event_type: EventType, raw: &RawEvent<'_>) -> Result<()> {
+    match event_type {
+        EventType::Stop
+        | EventType::Intvar
+        | EventType::Rand
+        | EventType::UserVar
+        | EventType::TransactionContext
+        | EventType::ViewChange => Ok(()),
+        _ if raw.header.is_ignorable() => Ok(()),
+        EventType::Incident => Err(ErrorKind::BinlogEvent {
+            what: "the source reports that changes are missing from its binary log (incident event)".into(),
+        }
+        .into()),
+        other => Err(ErrorKind::BinlogEvent { what: format!("an event of type {} ({other:?})", other.code()) }.into()),
     }
 }

@@ -1,6 +1,7 @@
 //! What flows: values, rows, schemas, changes, positions. No I/O and no locks in this room.
 mod coordinates;
 mod gtid;
+pub(crate) mod json_number;
 mod position;
 mod schema;
 mod table_name;

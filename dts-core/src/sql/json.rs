@@ -6,6 +6,7 @@
 //! DOUBLE; one that has any is sent as nested JSON_OBJECT and JSON_ARRAY calls with the number cast to DECIMAL.
 //! Dates print as strings and stay strings (`docs/types.md`).
 use super::quote;
+use crate::data::json_number::push_double;
 
 /// Deepest nesting that is followed; the server itself stops at 100.
 const DEPTH_MAX: usize = 128;
@@ -65,26 +66,18 @@ fn split_number(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at(end)
 }
 
-/// Returns whether the server prints the number the same way after parsing it.
-///
-/// Conservative: a form that is not known to survive is said not to. DOUBLEs are printed by the server with up to 17
-/// digits so that they read back; such text is what Rust's shortest form gives, apart from the exponent's style.
+/// Returns whether the server prints the number the same way after parsing it: as an integer of 64 bits, or as a DOUBLE.
 fn survives_as_double(number: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(number) else { return true };
     if !text.contains(['.', 'e', 'E']) {
-        // Integers of 64 bits are integers; longer ones can only be DECIMAL.
+        // Longer integers can only be DECIMAL.
         return text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
     }
-    if text.contains(['e', 'E']) {
-        // DECIMAL never prints an exponent.
-        return true;
-    }
     let Ok(double) = text.parse::<f64>() else { return true };
-    let mut shortest = format!("{double}");
-    if !shortest.contains('.') {
-        shortest.push_str(".0");
-    }
-    shortest == text
+    let mut printed = Vec::with_capacity(number.len());
+    push_double(&mut printed, double);
+    // DECIMAL never prints an exponent.
+    printed == number || text.contains(['e', 'E'])
 }
 
 /// Appends the document as nested constructor calls. `None` when the text is not the JSON that a server prints.

@@ -7,3 +7,6 @@ mod migrate;
 mod support;
 mod types;
 mod validate;
+mod validate_docs;
+mod validate_faults;
+mod validate_items;
