@@ -9,7 +9,7 @@ pub mod load;
 pub mod quote;
 pub mod select;
 pub mod statement;
-pub mod write;
 mod token;
+pub mod write;
 
 pub use token::{Dialect, Lexeme, LexemeKind, lexemes};
