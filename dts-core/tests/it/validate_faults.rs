@@ -14,7 +14,12 @@ use crate::validate::{
 };
 
 fn pair() -> (Server, Server) {
-    let source = start(ServerOptions::new(Version::Mysql56).rds_like());
+    // Managed servers keep many tables open.
+    let source = start(ServerOptions::new(Version::Mysql56).rds_like().args([
+        "--table-open-cache=6000",
+        "--table-definition-cache=6000",
+        "--open-files-limit=20000",
+    ]));
     let target = start(ServerOptions::new(Version::Mysql97).arg("--lower-case-table-names=1"));
     source.exec(SHOP);
     source.create_account("dts", PASSWORD, &[READER_GRANTS]);
