@@ -1,7 +1,6 @@
 //! The validator on bad networks, with accounts that change, on large servers; and that it leaves nothing behind.
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -158,17 +157,11 @@ fn an_account_that_loses_its_privileges_in_the_middle() {
 #[test]
 fn five_thousand_tables() {
     let (source, target) = pair();
-    source.exec("CREATE DATABASE many; CREATE TABLE many.t (id INT PRIMARY KEY, name VARCHAR(50)) ENGINE=MyISAM; FLUSH TABLES");
-    // The fastest way to many tables: 5.6 finds those whose files are there.
+    source.exec("CREATE DATABASE many; CREATE TABLE many.t (id INT PRIMARY KEY, name VARCHAR(50)) ENGINE=MEMORY; FLUSH TABLES");
+    // The fastest way to many tables: 5.6 finds those whose files are there, and a MEMORY table has one file only.
     let folder = source.datadir().join("many");
-    for end in ["frm", "MYD", "MYI"] {
-        let file = folder.join(format!("t.{end}"));
-        let owner = fs::metadata(&file).unwrap();
-        for number in 1..5000 {
-            let copy = folder.join(format!("t{number}.{end}"));
-            fs::copy(&file, &copy).unwrap();
-            chown(&copy, Some(owner.uid()), Some(owner.gid())).unwrap();
-        }
+    for number in 1..5000 {
+        fs::hard_link(folder.join("t.frm"), folder.join(format!("t{number}.frm"))).unwrap();
     }
     let mut options = options(connection(&source, "dts"), connection(&target, "dts"));
     options.transform = transform(&["many"], &[], &[]);
