@@ -41,7 +41,7 @@ pub enum Until {
 }
 
 /// What a run did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RunReport {
     /// The task had been begun by an earlier run.

@@ -70,7 +70,7 @@ pub struct Item {
 }
 
 /// All items, in the order of the documentation.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct ValidationReport {
     /// One per thing looked at, also when it could not be looked at.

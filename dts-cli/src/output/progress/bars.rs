@@ -5,7 +5,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::View;
 use crate::output::Console;
-use crate::output::format::{bytes, count, duration, per_second, percent};
+use crate::output::format::{bytes, count, duration, per_second, percent, whole};
 
 /// How many tables are shown at the same time.
 const TABLES_MAX: usize = 8;
@@ -120,7 +120,7 @@ fn head(view: &View<'_>, has_color: bool) -> String {
                 count(snapshot.transactions_applied),
                 per_second(rates.transactions)
             ));
-            parts.push(format!("{} row events/s", count_of(rates.row_events)));
+            parts.push(format!("{} row events/s", whole(rates.row_events)));
         }
     }
     if snapshot.spool_bytes > 0 {
@@ -144,11 +144,6 @@ fn check_text(counts: &CheckCounts, has_color: bool) -> String {
         counts.tables,
         count(counts.differences),
     )
-}
-
-fn count_of(rate: f64) -> String {
-    let text = per_second(rate);
-    text.strip_suffix("/s").unwrap_or(&text).to_owned()
 }
 
 fn bar(part: f64, has_color: bool) -> String {
