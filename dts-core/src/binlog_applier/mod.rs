@@ -460,6 +460,9 @@ fn other_event(event_type: EventType, raw: &RawEvent<'_>) -> Result<()> {
             what: "the source reports that changes are missing from its binary log (incident event)".into(),
         }
         .into()),
-        other => Err(ErrorKind::BinlogEvent { what: format!("an event of type {} ({other:?})", other.code()) }.into()),
+        other => {
+            Err(ErrorKind::BinlogEvent { what: format!("an event of type {} ({other:?})", other.code()) }
+                .into())
+        }
     }
 }

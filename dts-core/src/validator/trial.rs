@@ -11,7 +11,8 @@ use crate::data::{TableName, TableSchema};
 use crate::error::{Error, Result, Side};
 use crate::server::{Flavor, ServerFacts, catalog};
 use crate::sql::create_table::{self, CharsetNames, ColumnCharset, CreateTable, Explicit};
-use crate::sql::{quote, statement};
+use crate::sql::statement::StatementKind;
+use crate::sql::{Dialect, LexemeKind, lexemes, quote, statement};
 use crate::stop::StopToken;
 use crate::transform::Route;
 use crate::validator::definitions::{Definitions, Program, ProgramKind, without_definer};
@@ -355,6 +356,10 @@ impl Attempt<'_> {
                     continue;
                 }
                 let sql = statement::rewrite(&without_definer(&shown), &view.name.database, route);
+                if !self.creates_scratch_view(&sql, &route.target_database(&view.name.database)) {
+                    trial.views.skipped.push((view.name.to_string(), "its text was not understood"));
+                    continue;
+                }
                 match target.execute(sql, "creating a view") {
                     Ok(_) => {}
                     Err(error) if is_answer(&error) => failed.push((view, shown, error)),
@@ -378,6 +383,15 @@ impl Attempt<'_> {
             }
             waiting = failed.into_iter().map(|(view, shown, _)| (view, shown)).collect();
         }
+    }
+
+    /// Nothing may ever be created outside the scratch databases.
+    fn creates_scratch_view(&self, sql: &str, database: &str) -> bool {
+        let statement = statement::classify(sql, database);
+        let mut created = statement.changed_tables().peekable();
+        statement.kind == StatementKind::CreateView
+            && created.peek().is_some()
+            && created.all(|name| name.database.starts_with(self.prefix))
     }
 
     fn programs(
@@ -407,7 +421,11 @@ impl Attempt<'_> {
                 ),
                 (ProgramKind::Event, _) => format!("CREATE PROCEDURE {name}() {}", program.body),
                 _ => match show(source, program)? {
-                    Some(shown) => without_definer(&shown),
+                    Some(shown) if has_bare_name(&shown) => without_definer(&shown),
+                    Some(_) => {
+                        trial.programs.skipped.push((program.to_string(), "its text was not understood"));
+                        continue;
+                    }
                     None => {
                         trial
                             .programs
@@ -451,6 +469,16 @@ impl Attempt<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a routine's text names it without a database, so that it goes into the current one.
+fn has_bare_name(shown: &str) -> bool {
+    let text = without_definer(shown);
+    let pieces = lexemes(&text, Dialect::default()).unwrap_or_default();
+    let is_kind =
+        |text: &str| text.eq_ignore_ascii_case("PROCEDURE") || text.eq_ignore_ascii_case("FUNCTION");
+    let kind = pieces.iter().position(|piece| piece.kind == LexemeKind::Word && is_kind(piece.text));
+    kind.and_then(|kind| pieces.get(kind + 2)).is_some_and(|after_name| after_name.text == "(")
 }
 
 /// Returns the server's text of a view or routine; `None` when it is hidden.
@@ -506,6 +534,14 @@ pub(super) fn charset_names(facts: &ServerFacts) -> CharsetNames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_bare_names_of_routines_are_run() {
+        assert!(has_bare_name("CREATE DEFINER=`a`@`%` PROCEDURE `p`(IN `x` INT)\nSELECT 1"));
+        assert!(has_bare_name("CREATE AGGREGATE FUNCTION f() RETURNS INT RETURN 1"));
+        assert!(!has_bare_name("CREATE DEFINER=`a`@`%` PROCEDURE `shop`.`p`() SELECT 1"));
+        assert!(!has_bare_name("SELECT 'not closed"));
+    }
 
     #[test]
     fn scratch_names_fit_and_differ() {

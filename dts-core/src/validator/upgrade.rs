@@ -273,7 +273,8 @@ fn tried(
     noun: &str,
     of: fn(&crate::validator::trial::Trial) -> &Outcome,
 ) -> Result<Verdict, Blocked> {
-    survey.facts(Side::Source)?;
+    let facts = survey.facts(Side::Source)?;
+    let account = quoted_account(&facts.current_user);
     survey.facts(Side::Target)?;
     let trial = survey.trial()?;
     let expected = format!("the target takes every {noun}");
@@ -298,7 +299,12 @@ fn tried(
             format!("{} created, {} not tried", outcome.tried, outcome.skipped.len()),
         )
         .message(reasons.join("; "))
-        .fix("Give the account what it needs to see and create them, and more time (item_deadline).")
+        .fix(match facts.is_mysql_at_least(8, 0, 20) {
+            true => format!("Where texts are hidden, on the source: GRANT SHOW_ROUTINE ON *.* TO {account};"),
+            false => {
+                format!("Where texts are hidden, on the source: GRANT SELECT ON mysql.proc TO {account};")
+            }
+        })
         .objects(outcome.skipped.iter().map(|(name, reason)| format!("{name}: {reason}"))));
     }
     Ok(Verdict::pass(expected, format!("{} created and removed again", outcome.tried)))

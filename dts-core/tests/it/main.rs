@@ -5,6 +5,7 @@ mod binlog_decode;
 mod check;
 mod migrate;
 mod support;
+mod tidy;
 mod types;
 mod validate;
 mod validate_docs;
