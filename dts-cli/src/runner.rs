@@ -1,7 +1,7 @@
 //! Works on one task: validation, the run itself, the comparison at its end, and all that other processes see of it.
 //!
 //! Two threads share the work. The one that calls [`Runner::run`] drives the engine, tries again after transient errors
-//! and decides the task's next state. The other one ([`Runner::report`]) looks at the counters a few times a second: it
+//! and decides the task's next state. The other one (`Runner::report`) looks at the counters a few times a second: it
 //! draws progress, shows that this process lives, and writes the status that `dts status` reads.
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -195,7 +195,7 @@ impl<'a> Runner<'a> {
         self.advance(State::Running, "run", None)?;
         let ended = StopToken::new();
         let result = std::thread::scope(|scope| {
-            scope.spawn(|| self.report(&ended));
+            scope.spawn(|| self.report(goal, &ended));
             let result = self.work(goal);
             ended.stop();
             result
@@ -351,7 +351,7 @@ impl<'a> Runner<'a> {
     }
 
     /// The second thread: shows and writes what the counters say until `ended`.
-    fn report(&self, ended: &StopToken) {
+    fn report(&self, goal: Goal, ended: &StopToken) {
         let mut display = Display::new(self.console);
         let mut meter = Meter::default();
         let (mut write_at, mut sample_at) = (Instant::now(), Instant::now() + SAMPLE_EVERY);
@@ -377,7 +377,7 @@ impl<'a> Runner<'a> {
             // After the status is written, so that nobody sees a new state beside old counters.
             if let Some((next, reason)) = next {
                 self.follow(state, next, reason);
-                if next == State::ReadyToComplete && !announced {
+                if next == State::ReadyToComplete && goal == Goal::StayInSync && !announced {
                     announced = true;
                     self.announce();
                 }
