@@ -2,6 +2,7 @@
 mod coordinates;
 mod gtid;
 pub(crate) mod json_number;
+mod object;
 mod position;
 mod schema;
 mod table_name;
@@ -9,6 +10,7 @@ mod value;
 
 pub use coordinates::BinlogCoordinates;
 pub use gtid::{Gtid, GtidInterval, GtidSet};
+pub use object::ObjectKind;
 pub use position::Position;
 pub use schema::{Column, ColumnKind, ForeignKey, Index, IndexPart, RowKey, TableSchema};
 pub use table_name::TableName;

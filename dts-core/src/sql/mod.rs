@@ -9,6 +9,7 @@ pub mod load;
 pub mod quote;
 pub mod select;
 pub mod statement;
+pub mod stored;
 pub mod write;
 mod token;
 

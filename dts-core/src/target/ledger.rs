@@ -10,16 +10,18 @@
 //! - `table_copy`: one row per table. What it is called on both sides, how far it is, and the definitions of indexes and
 //!   foreign keys that are still to be built (the source's own definition may have changed by then).
 //! - `chunk`: one row per copied chunk, with the ends of its key range as the source sent them.
+//! - `object`: one row per view, stored program, trigger or event that the task has created or is about to create, so that
+//!   somebody else's object of the same name is never taken for ours.
 //! - `checkpoint`: one row per apply worker. The set of transactions applied since the low-water mark; the set applied in
 //!   all is the union of the rows.
 //!
 //! The target's binary log carries these rows too (unless the load leaves it out), so that a replica of the target holds
 //! the same progress as the data, and so that a reverse channel can tell our transactions from an application's.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{GtidSet, Position, TableName};
+use crate::data::{GtidSet, ObjectKind, Position, TableName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::quote;
 use crate::sql::select::{Bound, KeyRange};
@@ -188,6 +190,10 @@ impl Ledger {
              table_id INT UNSIGNED NOT NULL, sequence INT UNSIGNED NOT NULL, lower_bound LONGBLOB, upper_bound LONGBLOB, \
              row_count BIGINT UNSIGNED NOT NULL, byte_count BIGINT UNSIGNED NOT NULL, PRIMARY KEY (task, table_id, \
              sequence)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+            "CREATE TABLE IF NOT EXISTS `__dts__`.`object` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
+             kind VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, database_name VARCHAR(64) NOT NULL, \
+             object_name VARCHAR(64) NOT NULL, PRIMARY KEY (task, kind, database_name, object_name)) \
+             ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
             "CREATE TABLE IF NOT EXISTS `__dts__`.`checkpoint` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, worker INT UNSIGNED NOT NULL, applied LONGTEXT NOT NULL, PRIMARY KEY (task, worker)) \
              ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
@@ -203,8 +209,8 @@ impl Ledger {
     /// What the target answered.
     pub fn exists(&self, connection: &mut Connection) -> Result<bool> {
         let sql = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = '__dts__' AND TABLE_NAME IN \
-                   ('task', 'table_copy', 'chunk', 'checkpoint')";
-        Ok(connection.query_row(sql, "looking for the schema __dts__")?.and_then(|row| row.u64(0)) == Some(4))
+                   ('task', 'table_copy', 'chunk', 'object', 'checkpoint')";
+        Ok(connection.query_row(sql, "looking for the schema __dts__")?.and_then(|row| row.u64(0)) == Some(5))
     }
 
     /// Reads the task's row.
@@ -303,6 +309,47 @@ impl Ledger {
             quote::string_literal(&deferred),
         );
         connection.execute(sql, "recording a table").map(drop)
+    }
+
+    /// Reads which objects of a kind the task has created, or was about to create, by their names on the target.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn objects(&self, connection: &mut Connection, kind: ObjectKind) -> Result<BTreeSet<TableName>> {
+        let sql = format!(
+            "SELECT database_name, object_name FROM `__dts__`.`object` WHERE task = {} AND kind = '{kind}'",
+            self.literal()
+        );
+        let rows = connection.query(sql, "reading the objects' rows")?;
+        Ok(rows.iter().map(|row| TableName::new(row.string(0), row.string(1))).collect())
+    }
+
+    /// Records that an object's name on the target is the task's; before it is created.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn add_object(&self, connection: &mut Connection, kind: ObjectKind, name: &TableName) -> Result<()> {
+        let sql = format!(
+            "INSERT IGNORE INTO `__dts__`.`object` (task, kind, database_name, object_name) VALUES ({}, '{kind}', {}, {})",
+            self.literal(),
+            quote::string_literal(&name.database),
+            quote::string_literal(&name.table),
+        );
+        connection.execute(sql, "recording an object").map(drop)
+    }
+
+    /// Takes an object's record back; after it was dropped.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn remove_object(&self, connection: &mut Connection, kind: ObjectKind, name: &TableName) -> Result<()> {
+        let sql = format!(
+            "DELETE FROM `__dts__`.`object` WHERE task = {} AND kind = '{kind}' AND database_name = {} AND object_name = {}",
+            self.literal(),
+            quote::string_literal(&name.database),
+            quote::string_literal(&name.table),
+        );
+        connection.execute(sql, "taking an object's record back").map(drop)
     }
 
     /// Moves a table to a state.
@@ -412,7 +459,7 @@ impl Ledger {
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
         let task = self.literal();
-        let sql: Vec<String> = ["chunk", "table_copy", "checkpoint", "task"]
+        let sql: Vec<String> = ["chunk", "table_copy", "object", "checkpoint", "task"]
             .iter()
             .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
             .collect();

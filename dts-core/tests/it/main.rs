@@ -4,6 +4,7 @@
 mod binlog_decode;
 mod check;
 mod migrate;
+mod structure;
 mod support;
 mod types;
 mod validate;
