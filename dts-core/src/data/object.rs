@@ -18,8 +18,13 @@ pub enum ObjectKind {
 
 impl ObjectKind {
     /// All kinds.
-    pub const ALL: [ObjectKind; 5] =
-        [ObjectKind::View, ObjectKind::Procedure, ObjectKind::Function, ObjectKind::Trigger, ObjectKind::Event];
+    pub const ALL: [ObjectKind; 5] = [
+        ObjectKind::View,
+        ObjectKind::Procedure,
+        ObjectKind::Function,
+        ObjectKind::Trigger,
+        ObjectKind::Event,
+    ];
 
     /// Returns the keyword of SQL.
     pub fn keyword(self) -> &'static str {

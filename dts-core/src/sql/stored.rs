@@ -22,6 +22,9 @@ const REMOVED_SQL_MODES: [&str; 12] = [
 
 /// Returns a `sql_mode` without the flags that MySQL 8.0 and later refuse, and these flags.
 ///
+/// `ANSI` stands for `ONLY_FULL_GROUP_BY` too since 5.7; where it came from 5.6, only the flags that it stood for there are
+/// left. They are always printed beside it.
+///
 /// ```
 /// use dts_core::sql::stored::without_removed_modes;
 ///
@@ -29,9 +32,11 @@ const REMOVED_SQL_MODES: [&str; 12] = [
 /// assert_eq!((kept.as_str(), removed), ("PIPES_AS_CONCAT,ANSI_QUOTES", vec!["ORACLE", "NO_AUTO_CREATE_USER"]));
 /// ```
 pub fn without_removed_modes(sql_mode: &str) -> (String, Vec<&str>) {
+    let is_old_ansi = !sql_mode.split(',').any(|flag| flag == "ONLY_FULL_GROUP_BY");
     let (removed, kept): (Vec<&str>, Vec<&str>) = sql_mode
         .split(',')
         .filter(|flag| !flag.is_empty())
+        .filter(|flag| *flag != "ANSI" || !is_old_ansi)
         .partition(|flag| REMOVED_SQL_MODES.iter().any(|removed| removed.eq_ignore_ascii_case(flag)));
     (kept.join(","), removed)
 }
@@ -49,7 +54,8 @@ pub fn dialect_of(sql_mode: &str) -> Dialect {
 pub fn with_current_user(statement: &str, dialect: Dialect) -> Option<String> {
     let tokens = Tokens::new(statement, dialect)?;
     let mut edits = Edits::default();
-    let at = (0..tokens.len()).find(|at| tokens.is(*at, "DEFINER") && tokens.is_punctuation(*at + 1, b'='))?;
+    let at =
+        (0..tokens.len()).find(|at| tokens.is(*at, "DEFINER") && tokens.is_punctuation(*at + 1, b'='))?;
     let mut end = at + 3;
     if tokens.is_punctuation(end, b'@') {
         end += 2;
@@ -104,6 +110,17 @@ mod tests {
             with_current_user("CREATE DEFINER=\"a\"@\"b\" PROCEDURE \"p\"() SELECT 1", ansi).as_deref(),
             Some("CREATE DEFINER=CURRENT_USER PROCEDURE \"p\"() SELECT 1")
         );
+    }
+
+    #[test]
+    fn ansi_of_5_6_gets_no_new_flag() {
+        for (from, to) in [
+            ("PIPES_AS_CONCAT,ANSI_QUOTES,ANSI", "PIPES_AS_CONCAT,ANSI_QUOTES"),
+            ("ANSI_QUOTES,ONLY_FULL_GROUP_BY,ANSI", "ANSI_QUOTES,ONLY_FULL_GROUP_BY,ANSI"),
+            ("", ""),
+        ] {
+            assert_eq!(without_removed_modes(from), (to.to_owned(), Vec::new()));
+        }
     }
 
     #[test]

@@ -46,7 +46,9 @@ impl Definers {
         for (definer, objects) in &self.rewritten {
             for (kind, name) in objects {
                 let security = match kind {
-                    ObjectKind::View | ObjectKind::Procedure | ObjectKind::Function => ", SQL SECURITY INVOKER",
+                    ObjectKind::View | ObjectKind::Procedure | ObjectKind::Function => {
+                        ", SQL SECURITY INVOKER"
+                    }
                     ObjectKind::Trigger | ObjectKind::Event => "",
                 };
                 notes.push(format!(
@@ -56,7 +58,8 @@ impl Definers {
             }
         }
         for (definer, count) in &self.missing {
-            let objects = if *count == 1 { "1 object has".to_owned() } else { format!("{count} objects have") };
+            let objects =
+                if *count == 1 { "1 object has".to_owned() } else { format!("{count} objects have") };
             notes.push(format!(
                 "definer {definer}: {objects} it and cannot be used before this account is on the target (it does not exist there)"
             ));

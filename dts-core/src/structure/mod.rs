@@ -27,9 +27,7 @@ use crate::full_loader::TablePlan;
 use crate::progress::{Progress, TableState};
 use crate::server::{Flavor, ServerFacts, catalog};
 use crate::source::SourceEndpoint;
-use crate::sql::create_table::{
-    self, CharsetNames, ColumnCharset, CreateTable, DefinitionKind, Explicit,
-};
+use crate::sql::create_table::{self, CharsetNames, ColumnCharset, CreateTable, DefinitionKind, Explicit};
 use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::structure::object::{ObjectMaker, Planned};
@@ -68,12 +66,15 @@ pub struct HeldBackReport {
     pub triggers: usize,
     /// Events created by this call.
     pub events: usize,
+    /// Procedures and functions that came to be on the source after the structure was made.
+    pub programs: usize,
+    /// Views that came to be on the source after the structure was made.
+    pub views: usize,
     /// What is different on the target and why, for people.
     pub rewrites: Vec<String>,
 }
 
 /// The objects besides tables that take part.
-#[derive(Default)]
 struct PlannedObjects {
     views: Vec<Planned>,
     programs: Vec<Planned>,
@@ -141,7 +142,8 @@ impl<'a> Structure<'a> {
             let id = recorded.get(&schema.name).map_or(next_id, |row| row.id);
             next_id = next_id.max(id + 1);
             let is_new = !recorded.contains_key(&schema.name);
-            let plan = self.create_table(&mut source, &mut target, schema, id, is_new, &mut report.rewrites)?;
+            let plan =
+                self.create_table(&mut source, &mut target, schema, id, is_new, &mut report.rewrites)?;
             report.tables.push(plan);
         }
         programs::create(&mut maker, &objects.programs, stop)?;
@@ -154,6 +156,8 @@ impl<'a> Structure<'a> {
 
     /// Creates the triggers and events of the source that are not there yet: from now on the target does by itself what
     /// the source did until now. An event is enabled when it is enabled on the source.
+    ///
+    /// Procedures, functions and views that are new on the source since [`create`](Self::create) come, too.
     ///
     /// May be called again after a crash; what an earlier call created stays as it is.
     ///
@@ -168,15 +172,21 @@ impl<'a> Structure<'a> {
     fn held_back_staged(&self, stop: &StopToken) -> Result<HeldBackReport> {
         let databases = self.selected_databases(&mut self.source.control(stop)?)?;
         let mut maker = ObjectMaker::new(self, stop)?;
-        let objects = PlannedObjects {
-            triggers: if self.objects.triggers { maker.plan(ObjectKind::Trigger, &databases)? } else { Vec::new() },
-            events: if self.objects.events { maker.plan(ObjectKind::Event, &databases)? } else { Vec::new() },
-            ..PlannedObjects::default()
-        };
-        conflict(objects.all().filter(|object| object.is_conflict()).map(|object| object.target.to_string()).collect())?;
+        let mut objects = self.planned_objects(&mut maker, &databases)?;
+        conflict(
+            objects
+                .all()
+                .filter(|object| object.is_conflict())
+                .map(|object| object.target.to_string())
+                .collect(),
+        )?;
+        objects.views.retain(|view| !view.is_there);
+        objects.programs.retain(|program| !program.is_there);
+        let programs = programs::create(&mut maker, &objects.programs, stop)?;
+        let views = views::create(&mut maker, objects.views, stop)?;
         let triggers = triggers::create(&mut maker, &objects.triggers, stop)?;
         let events = events::create(&mut maker, &objects.events, stop)?;
-        Ok(HeldBackReport { triggers, events, rewrites: maker.finish()? })
+        Ok(HeldBackReport { triggers, events, programs, views, rewrites: maker.finish()? })
     }
 
     fn planned_objects(
@@ -212,7 +222,8 @@ impl<'a> Structure<'a> {
             }
             for row in rows.iter().filter(|row| row.source.database == *database) {
                 let schema = schemas.remove(&row.source).ok_or_else(|| {
-                    Error::from(ErrorKind::NotFound { what: "table", name: row.source.to_string() }).on(Side::Source)
+                    Error::from(ErrorKind::NotFound { what: "table", name: row.source.to_string() })
+                        .on(Side::Source)
                 })?;
                 plans.push(TablePlan { id: row.id, schema, target: row.target.clone() });
             }
@@ -286,8 +297,8 @@ impl<'a> Structure<'a> {
         let name = self.transform.route.target_of(&schema.name);
         let plan = TablePlan { id, schema, target: name };
         let shown = catalog::show_create_table(source, &plan.schema.name)?;
-        let (deferred, notes) =
-            definition(&shown, &plan, self.target.facts()).map_err(|error| error.for_table(&plan.schema.name))?;
+        let (deferred, notes) = definition(&shown, &plan, self.target.facts())
+            .map_err(|error| error.for_table(&plan.schema.name))?;
         rewrites.extend(notes.into_iter().map(|note| format!("{}: {note}", plan.schema.name)));
         if is_new {
             let row = TableRow {
@@ -389,11 +400,16 @@ impl<'a> Structure<'a> {
             .iter()
             .filter(|clause| {
                 let name = index_name(clause);
-                !there.indexes.iter().any(|index| name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&index.name)))
+                !there
+                    .indexes
+                    .iter()
+                    .any(|index| name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&index.name)))
             })
             .collect();
         for statement in create_table::build_indexes_statements(&plan.target, &missing) {
-            connection.execute(statement, "building indexes").map_err(|error| duplicate(error, &plan.target))?;
+            connection
+                .execute(statement, "building indexes")
+                .map_err(|error| duplicate(error, &plan.target))?;
         }
         self.ledger.set_table_state(connection, plan.id, CopyState::Indexed)?;
         if let Some(counters) = progress.table(&plan.schema.name) {
@@ -402,11 +418,18 @@ impl<'a> Structure<'a> {
         Ok(())
     }
 
-    fn add_foreign_keys(&self, tables: &[TablePlan], rows: &BTreeMap<u32, TableRow>, stop: &StopToken) -> Result<()> {
+    fn add_foreign_keys(
+        &self,
+        tables: &[TablePlan],
+        rows: &BTreeMap<u32, TableRow>,
+        stop: &StopToken,
+    ) -> Result<()> {
         let mut connection = self.target.loader_control(stop)?;
         connection.set_answer_timeout(BUILD_PATIENCE);
         for plan in tables {
-            let Some(row) = rows.get(&plan.id).filter(|row| !row.deferred.foreign_keys.is_empty()) else { continue };
+            let Some(row) = rows.get(&plan.id).filter(|row| !row.deferred.foreign_keys.is_empty()) else {
+                continue;
+            };
             let there = catalog::table(&mut connection, self.target.facts(), &plan.target)?;
             if !there.foreign_keys.is_empty() {
                 continue; // One ALTER adds all of a table's keys: some there means all there.
@@ -418,7 +441,9 @@ impl<'a> Structure<'a> {
                 &self.transform.route,
             )?;
             if let Some(sql) = sql {
-                connection.execute(sql, "adding foreign keys").map_err(|error| error.for_table(&plan.target))?;
+                connection
+                    .execute(sql, "adding foreign keys")
+                    .map_err(|error| error.for_table(&plan.target))?;
             }
         }
         Ok(())

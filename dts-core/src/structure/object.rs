@@ -74,7 +74,9 @@ impl<'a> ObjectMaker<'a> {
     pub(super) fn plan(&mut self, kind: ObjectKind, databases: &[catalog::Database]) -> Result<Vec<Planned>> {
         let ours = self.structure.ledger.objects(&mut self.control, kind)?;
         let ignores_case = match kind {
-            ObjectKind::View | ObjectKind::Trigger => self.structure.target.facts().lower_case_table_names() != 0,
+            ObjectKind::View | ObjectKind::Trigger => {
+                self.structure.target.facts().lower_case_table_names() != 0
+            }
             ObjectKind::Procedure | ObjectKind::Function | ObjectKind::Event => true,
         };
         let fold = |name: &str| if ignores_case { name.to_lowercase() } else { name.to_owned() };
@@ -121,14 +123,28 @@ impl<'a> ObjectMaker<'a> {
     ///
     /// Returns the target's answer when it refuses the definition; [`refuse`](Self::refuse) takes it, or another try is
     /// made.
-    pub(super) fn create(&mut self, planned: &Planned, change: Option<Change>) -> Result<Option<ServerError>> {
+    pub(super) fn create(
+        &mut self,
+        planned: &Planned,
+        change: Option<Change>,
+    ) -> Result<Option<ServerError>> {
         let kind = planned.definition.kind;
         if planned.is_ours {
             self.drop_object(planned)?;
         } else {
             self.structure.ledger.add_object(&mut self.control, kind, &planned.target)?;
         }
-        let Some(text) = self.text_of(planned, change)? else { return Ok(None) };
+        let answer = match self.text_of(planned, change)? {
+            Some(text) => self.run_under_its_collation(planned, &text)?,
+            None => return self.forget(planned).map(|()| None),
+        };
+        if answer.is_some() {
+            self.forget(planned)?;
+        }
+        Ok(answer)
+    }
+
+    fn run_under_its_collation(&mut self, planned: &Planned, text: &str) -> Result<Option<ServerError>> {
         let definition = &planned.definition;
         let wanted = self.names.collation(&definition.context.database_collation);
         let usual = self.default_collation(&planned.target.database)?;
@@ -137,7 +153,7 @@ impl<'a> ObjectMaker<'a> {
         if differs && let Err(error) = self.set_default_collation(&planned.target.database, &wanted) {
             return refusal(error).map(Some);
         }
-        let answer = self.run(planned, &text);
+        let answer = self.run(planned, text);
         if differs {
             self.set_default_collation(&planned.target.database, &usual)?;
         }
@@ -146,10 +162,19 @@ impl<'a> ObjectMaker<'a> {
 
     /// Creates an object for a moment, to see whether the target takes it.
     pub(super) fn rehearse(&mut self, planned: &Planned, change: Option<Change>) -> Result<()> {
+        let refused_before = self.refused.len();
         if let Some(answer) = self.create(planned, change)? {
             self.refuse(planned, &answer);
         }
+        if self.refused.len() > refused_before {
+            return Ok(()); // Nothing was created.
+        }
         self.drop_object(planned)?;
+        self.forget(planned)
+    }
+
+    /// Takes the record back of an object that is not there.
+    fn forget(&mut self, planned: &Planned) -> Result<()> {
         self.structure.ledger.remove_object(&mut self.control, planned.definition.kind, &planned.target)
     }
 
@@ -216,10 +241,18 @@ impl<'a> ObjectMaker<'a> {
             let (keyword, name) = (definition.kind.keyword(), quote::table(&planned.target));
             let sql = format!("ALTER {keyword} {name} SQL SECURITY INVOKER");
             outcome = self.control.execute(sql, "changing the security of a stored program").map(drop);
+            if outcome.is_err() {
+                // It would run for everybody with the rights of the task's account.
+                self.drop_object(planned)?;
+            }
         }
         match outcome {
             Ok(()) => {
-                self.definers.add_rewritten(&definition.definer, definition.kind, definition.name.to_string());
+                self.definers.add_rewritten(
+                    &definition.definer,
+                    definition.kind,
+                    definition.name.to_string(),
+                );
                 Ok(None)
             }
             Err(error) => refusal(error).map(Some),
@@ -229,8 +262,11 @@ impl<'a> ObjectMaker<'a> {
     fn prepare_session(&mut self, planned: &Planned) -> Result<()> {
         let context = &planned.definition.context;
         let is_modern = self.structure.target.facts().is_mysql_at_least(8, 0, 0);
-        let (mode, removed) =
-            if is_modern { stored::without_removed_modes(&context.sql_mode) } else { (context.sql_mode.clone(), Vec::new()) };
+        let (mode, removed) = if is_modern {
+            stored::without_removed_modes(&context.sql_mode)
+        } else {
+            (context.sql_mode.clone(), Vec::new())
+        };
         for flag in removed {
             *self.removed_modes.entry(flag.to_owned()).or_default() += 1;
         }
@@ -247,7 +283,11 @@ impl<'a> ObjectMaker<'a> {
         }
         // The literals above are for a session with backslash escapes; the object before may have had others.
         let first = "SET SESSION sql_mode = '', character_set_client = 'utf8mb4'; ";
-        self.session.execute_all(format!("{first}{sql}").as_bytes(), "setting up the session", &mut Vec::new())
+        self.session.execute_all(
+            format!("{first}{sql}").as_bytes(),
+            "setting up the session",
+            &mut Vec::new(),
+        )
     }
 
     fn execute(&mut self, definition: &ObjectDefinition, text: &str) -> Result<()> {
@@ -273,7 +313,8 @@ impl<'a> ObjectMaker<'a> {
         sql.extend_from_slice(format!(" USING {}))", quote::identifier(charset)).as_bytes());
         let row = self.control.query_row(sql, "converting a definition")?;
         let digits = row.and_then(|row| row.bytes(0).map(<[u8]>::to_vec)).unwrap_or_default();
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
+        let digit =
+            |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
         Ok(digits.chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect())
     }
 
@@ -293,7 +334,11 @@ impl<'a> ObjectMaker<'a> {
     }
 
     fn set_default_collation(&mut self, database: &str, collation: &str) -> Result<()> {
-        let sql = format!("ALTER DATABASE {} COLLATE {}", quote::identifier(database), quote::identifier(collation));
+        let sql = format!(
+            "ALTER DATABASE {} COLLATE {}",
+            quote::identifier(database),
+            quote::identifier(collation)
+        );
         self.control.execute(sql, "setting a database's default collation for one definition").map(drop)
     }
 
@@ -345,9 +390,13 @@ fn advice(answer: &ServerError) -> &'static str {
         }
         1418 | 1419 => "set log_bin_trust_function_creators = ON on the target",
         1146 | 1356 => "it reads what the task does not carry: select that too, or exclude this",
-        1054 | 1305 => "it uses a function or column that the target does not have: write it anew on the source",
+        1054 | 1305 => {
+            "it uses a function or column that the target does not have: write it anew on the source"
+        }
         1298 => "load the time zone tables on the target (mysql_tzinfo_to_sql)",
-        _ if answer.is_privilege() => "grant the task's account on the target what is missing; `dts validate` prints it",
+        _ if answer.is_privilege() => {
+            "grant the task's account on the target what is missing; `dts validate` prints it"
+        }
         _ => "write it anew on the source, or leave it out",
     }
 }

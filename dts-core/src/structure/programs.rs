@@ -6,13 +6,15 @@ use crate::error::Result;
 use crate::stop::StopToken;
 use crate::structure::object::{ObjectMaker, Planned};
 
-/// Creates procedures and functions.
-pub(super) fn create(maker: &mut ObjectMaker<'_>, programs: &[Planned], stop: &StopToken) -> Result<()> {
+/// Creates procedures and functions, and returns how many.
+pub(super) fn create(maker: &mut ObjectMaker<'_>, programs: &[Planned], stop: &StopToken) -> Result<usize> {
+    let mut created = 0;
     for program in programs {
         stop.check()?;
-        if let Some(answer) = maker.create(program, None)? {
-            maker.refuse(program, &answer);
+        match maker.create(program, None)? {
+            None => created += 1,
+            Some(answer) => maker.refuse(program, &answer),
         }
     }
-    Ok(())
+    Ok(created)
 }

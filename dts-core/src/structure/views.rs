@@ -8,19 +8,21 @@ use crate::structure::object::{ObjectMaker, Planned};
 ///
 /// What a view reads may be renamed, lie in another database or be hidden behind a function, so the order is found by
 /// trying: who lacks something waits for the next round. A round without success ends it; what is left cannot be created.
-pub(super) fn create(maker: &mut ObjectMaker<'_>, views: Vec<Planned>, stop: &StopToken) -> Result<()> {
+///
+/// Returns how many were created.
+pub(super) fn create(maker: &mut ObjectMaker<'_>, views: Vec<Planned>, stop: &StopToken) -> Result<usize> {
     debug_assert!(views.iter().all(|view| view.definition.kind == ObjectKind::View), "only views");
     let mut waiting = views;
+    let mut created = 0;
     loop {
         let count = waiting.len();
         let mut lacking = Vec::new();
         let mut answers = Vec::new();
-        for mut view in waiting {
+        for view in waiting {
             stop.check()?;
             match maker.create(&view, None)? {
-                None => {}
+                None => created += 1,
                 Some(answer) if lacks_something(answer.code) => {
-                    view.is_ours = true; // It is recorded now.
                     lacking.push(view);
                     answers.push(answer);
                 }
@@ -31,7 +33,7 @@ pub(super) fn create(maker: &mut ObjectMaker<'_>, views: Vec<Planned>, stop: &St
             for (view, answer) in lacking.iter().zip(&answers) {
                 maker.refuse(view, answer);
             }
-            return Ok(());
+            return Ok(created);
         }
         waiting = lacking;
     }

@@ -1,7 +1,7 @@
 //! The objects themselves: do they exist, do they fit, what is special about them.
 use std::collections::{BTreeSet, HashSet};
 
-use crate::data::TableName;
+use crate::data::{ObjectKind, TableName};
 use crate::error::Side;
 use crate::server::catalog;
 use crate::sql::quote;
@@ -137,7 +137,7 @@ fn target_conflict(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked
         let actual = if ours.is_empty() {
             "none".to_owned()
         } else {
-            format!("{} that this task itself left there", count(ours.len(), "table"))
+            format!("{} that this task itself left there", count(ours.len(), "object"))
         };
         return Ok(Verdict::pass(expected, actual));
     }
@@ -153,12 +153,21 @@ fn target_conflict(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked
         .objects(foreign))
 }
 
-/// The tables that this task has created on the target before; none when dts was never there.
+/// The tables and views that this task has created on the target before; none when dts was never there.
 fn leftovers(connection: &mut Connection, task: &str) -> Result<Vec<TableName>, Blocked> {
-    let sql = format!(
-        "SELECT target_database, target_table FROM `__dts__`.`table_copy` WHERE task = {}",
-        quote::string_literal(task)
+    let task = quote::string_literal(task);
+    let tables =
+        format!("SELECT target_database, target_table FROM `__dts__`.`table_copy` WHERE task = {task}");
+    let views = format!(
+        "SELECT database_name, object_name FROM `__dts__`.`object` WHERE task = {task} AND kind = '{}'",
+        ObjectKind::View
     );
+    let mut names = recorded(connection, tables)?;
+    names.extend(recorded(connection, views)?);
+    Ok(names)
+}
+
+fn recorded(connection: &mut Connection, sql: String) -> Result<Vec<TableName>, Blocked> {
     match connection.query(sql, "looking for what this task left on the target") {
         Ok(rows) => Ok(rows.iter().map(|row| TableName::new(row.string(0), row.string(1))).collect()),
         // 1049 no such database, 1146 no such table; 1044 and 1142: the account may not see one that is not its own.
