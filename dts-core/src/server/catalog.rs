@@ -116,6 +116,8 @@ pub struct ObjectDefinition {
     pub table: Option<String>,
     /// The time zone of an event.
     pub time_zone: Option<String>,
+    /// The comment of a stored program or event.
+    pub comment: String,
 }
 
 /// The settings under which the text of a stored object has its meaning.
@@ -137,26 +139,26 @@ pub struct CreationContext {
 /// What the server answered.
 pub fn objects(connection: &mut Connection, kind: ObjectKind, database: &str) -> Result<Vec<ObjectDefinition>> {
     let schema = literal(database);
-    // name, definer, security, sql_mode, client, connection, database, table, time zone
+    // name, definer, security, sql_mode, client, connection, database, table, time zone, comment
     let sql = match kind {
         ObjectKind::View => format!(
-            "SELECT TABLE_NAME, DEFINER, SECURITY_TYPE, '', CHARACTER_SET_CLIENT, COLLATION_CONNECTION, '', NULL, NULL FROM \
+            "SELECT TABLE_NAME, DEFINER, SECURITY_TYPE, '', CHARACTER_SET_CLIENT, COLLATION_CONNECTION, '', NULL, NULL, '' FROM \
              information_schema.VIEWS WHERE TABLE_SCHEMA = {schema} ORDER BY TABLE_NAME"
         ),
         ObjectKind::Procedure | ObjectKind::Function => format!(
             "SELECT ROUTINE_NAME, DEFINER, SECURITY_TYPE, SQL_MODE, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, \
-             DATABASE_COLLATION, NULL, NULL FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {schema} AND \
+             DATABASE_COLLATION, NULL, NULL, ROUTINE_COMMENT FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {schema} AND \
              ROUTINE_TYPE = '{}' ORDER BY ROUTINE_NAME",
             kind.keyword()
         ),
         ObjectKind::Trigger => format!(
             "SELECT TRIGGER_NAME, DEFINER, 'DEFINER', SQL_MODE, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, \
-             DATABASE_COLLATION, EVENT_OBJECT_TABLE, NULL FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {schema} \
+             DATABASE_COLLATION, EVENT_OBJECT_TABLE, NULL, '' FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {schema} \
              ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER, TRIGGER_NAME"
         ),
         ObjectKind::Event => format!(
             "SELECT EVENT_NAME, DEFINER, 'DEFINER', SQL_MODE, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, \
-             DATABASE_COLLATION, NULL, TIME_ZONE FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {schema} \
+             DATABASE_COLLATION, NULL, TIME_ZONE, EVENT_COMMENT FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {schema} \
              ORDER BY EVENT_NAME"
         ),
     };
@@ -176,6 +178,7 @@ pub fn objects(connection: &mut Connection, kind: ObjectKind, database: &str) ->
             },
             table: row.text(7).map(Into::into),
             time_zone: row.text(8).map(Into::into),
+            comment: row.string(9),
         })
         .collect())
 }

@@ -1,6 +1,7 @@
 //! Changes the text of views, stored programs, triggers and events, as `SHOW CREATE` prints it.
 //!
 //! Only the head of a statement is touched; the body stays as somebody wrote it.
+use crate::sql::quote;
 use crate::sql::token::{Dialect, Edits, TokenKind, Tokens};
 
 /// Flags of `sql_mode` that MySQL 8.0 removed. They are only ever printed beside the flags that they stand for, or did not
@@ -68,6 +69,34 @@ pub fn with_current_user(statement: &str, dialect: Dialect) -> Option<String> {
     Some(edits.apply(statement))
 }
 
+/// Writes the name and the comment into the head of a procedure, function or event; `keyword` is the one before the name.
+///
+/// `SHOW CREATE` prints these as if they were in the character set that the text was written in, while the server keeps
+/// them in UTF-8: where that is another character set they come out as other characters (seen on 5.6 and 9.7).
+pub fn with_name_and_comment(
+    statement: &str,
+    dialect: Dialect,
+    keyword: &str,
+    name: &str,
+    comment: &str,
+) -> Option<String> {
+    let tokens = Tokens::new(statement, dialect)?;
+    let at = (0..tokens.len()).find(|at| tokens.is(*at, keyword))? + 1;
+    let mut edits = Edits::default();
+    edits.replace(tokens.span(at..at + 1), quote::identifier(name));
+    if !comment.is_empty() {
+        // A program with a comment has it before its body, and nothing before it looks alike.
+        let at = (at..tokens.len()).find(|at| tokens.is(*at, "COMMENT") && tokens.is_text(*at + 1))? + 1;
+        let literal = if dialect.no_backslash_escapes {
+            format!("'{}'", comment.replace('\'', "''"))
+        } else {
+            quote::string_literal(comment)
+        };
+        edits.replace(tokens.span(at..at + 1), literal);
+    }
+    Some(edits.apply(statement))
+}
+
 /// Returns the text of an event with the status `DISABLE`, whatever it was.
 ///
 /// `None` when the text names no status.
@@ -110,6 +139,23 @@ mod tests {
             with_current_user("CREATE DEFINER=\"a\"@\"b\" PROCEDURE \"p\"() SELECT 1", ansi).as_deref(),
             Some("CREATE DEFINER=CURRENT_USER PROCEDURE \"p\"() SELECT 1")
         );
+    }
+
+    #[test]
+    fn the_head_gets_its_name_and_comment() {
+        let shown =
+            "CREATE DEFINER=`PROCEDURE`@`%` PROCEDURE `cafÃ©`(a INT)\n    COMMENT 'Ã©'\nSELECT 1 COMMENT";
+        let wanted = |literal: &str| {
+            format!(
+                "CREATE DEFINER=`PROCEDURE`@`%` PROCEDURE `café`(a INT)\n    COMMENT {literal}\nSELECT 1 COMMENT"
+            )
+        };
+        for (mode, literal) in [("", r"'\\ it\'s é'"), ("NO_BACKSLASH_ESCAPES", r"'\ it''s é'")] {
+            assert_eq!(
+                with_name_and_comment(shown, dialect_of(mode), "PROCEDURE", "café", "\\ it's é").unwrap(),
+                wanted(literal)
+            );
+        }
     }
 
     #[test]

@@ -204,6 +204,16 @@ impl<'a> ObjectMaker<'a> {
             }
         };
         let dialect = stored::dialect_of(&definition.context.sql_mode);
+        let is_utf8 = definition.context.charset_client.starts_with("utf8");
+        let has_head =
+            matches!(definition.kind, ObjectKind::Procedure | ObjectKind::Function | ObjectKind::Event);
+        let shown = if is_utf8 || !has_head {
+            shown
+        } else {
+            let (keyword, name) = (definition.kind.keyword(), &definition.name.table);
+            stored::with_name_and_comment(&shown, dialect, keyword, name, &definition.comment)
+                .unwrap_or(shown)
+        };
         let statement = classify_in(&shown, &definition.name.database, dialect);
         let route = &self.structure.transform.route;
         if statement.kind == StatementKind::Unknown && !route.is_identity() {

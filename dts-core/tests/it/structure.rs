@@ -386,6 +386,8 @@ CREATE VIEW v_ansi AS SELECT 'a' || \"name\" AS \"q\"\"x\" FROM \"orders\";
 CREATE PROCEDURE \"ansi\"(OUT r VARCHAR(20)) SET r = 'a' || 'b';
 SET SESSION sql_mode = '';
 SET NAMES gbk; CREATE PROCEDURE gbk(OUT r VARCHAR(20) CHARACTER SET utf8) SET r = _utf8 0xE8AEA2; SET NAMES utf8mb4;
+SET NAMES latin1; CREATE PROCEDURE latin1_text(OUT r VARCHAR(20) CHARACTER SET utf8) COMMENT 'caf\u{e9}' SET r = 'na\u{ef}ve \u{20ac}';
+CREATE VIEW v_latin1 AS SELECT 'na\u{ef}ve' AS e, _utf8 0xE8AEA2 AS d; SET NAMES utf8mb4;
 CREATE TRIGGER t_first BEFORE INSERT ON orders FOR EACH ROW SET NEW.name = CONCAT(NEW.name, '1');
 CREATE TRIGGER crm.t_client AFTER DELETE ON crm.client FOR EACH ROW INSERT INTO shop.log (what) VALUES (OLD.name);
 CREATE EVENT e_on ON SCHEDULE EVERY 1 DAY STARTS '2030-01-01 03:00:00' ON COMPLETION PRESERVE COMMENT 'ENABLE' DO INSERT INTO shop.log (what) VALUES ('e');
@@ -486,6 +488,17 @@ fn objects_survive(generation: Generation, rules: &[(&str, &str)]) {
         target.query_drop(format!("CALL `{shop}`.`{call}`(@r)")).unwrap();
         assert_eq!(target.query_first::<String, _>("SELECT @r").unwrap().unwrap(), expected, "{call}");
     }
+    // Texts that are no UTF-8 on the server.
+    let latin1 = |server: &Server, shop: &str| -> (String, String, String) {
+        let mut connection = server.root();
+        connection.query_drop(format!("CALL `{shop}`.latin1_text(@r)")).unwrap();
+        connection
+            .query_first(format!("SELECT HEX(@r), CONCAT(CHARSET(e), HEX(e)), CONCAT(CHARSET(d), HEX(d)) FROM `{shop}`.v_latin1"))
+            .unwrap()
+            .unwrap()
+    };
+    let (text, e, d) = latin1(&pair.source, "shop");
+    assert_eq!(latin1(&pair.target, &shop), (text, e, d.replace("utf8E", "utf8mb3E")));
     target.query_drop(format!("CALL `{shop}`.note('n', @n)")).unwrap();
     assert_eq!(target.query_first::<i64, _>("SELECT @n").unwrap(), Some(2));
 
