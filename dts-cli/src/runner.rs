@@ -355,22 +355,32 @@ impl<'a> Runner<'a> {
         let mut display = Display::new(self.console);
         let mut meter = Meter::default();
         let (mut write_at, mut sample_at) = (Instant::now(), Instant::now() + SAMPLE_EVERY);
+        let (mut last_step, mut announced) = (None, false);
         loop {
             let is_last = ended.is_stopped();
             let now = Instant::now();
-            let progress = self.desk().progress.clone();
+            let (state, progress, check) = {
+                let desk = self.desk();
+                (desk.state, desk.progress.clone(), desk.check.as_ref().map(|check| check.counts()))
+            };
             let snapshot = progress.snapshot();
             let rates = meter.rates(now, &snapshot);
-            self.follow(&snapshot);
-            let (state, check) = {
-                let desk = self.desk();
-                (desk.state, desk.check.as_ref().map(|check| check.counts()))
-            };
-            let view = View { name: self.job.task, state, snapshot: &snapshot, rates, check };
+            let next = self.state_after(state, &snapshot);
+            let shown = next.map_or(state, |(next, _)| next);
+            let view = View { name: self.job.task, state: shown, snapshot: &snapshot, rates, check };
             display.show(&view);
-            if now >= write_at || is_last {
+            if now >= write_at || is_last || next.is_some() || snapshot.step != last_step {
                 write_at = now + WRITE_EVERY;
+                last_step = snapshot.step;
                 self.write(&view);
+            }
+            // After the status is written, so that nobody sees a new state beside old counters.
+            if let Some((next, reason)) = next {
+                self.follow(state, next, reason);
+                if next == State::ReadyToComplete && !announced {
+                    announced = true;
+                    self.announce();
+                }
             }
             if now >= sample_at {
                 sample_at = now + SAMPLE_EVERY;
@@ -383,29 +393,33 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Changes of state that the counters show.
-    fn follow(&self, snapshot: &ProgressSnapshot) {
-        let state = self.desk().state;
-        let next = match state {
+    /// Says what to do next, once there is something to do.
+    fn announce(&self) {
+        let task = self.desk().store.get(self.job.task);
+        if let Ok(task) = task {
+            self.console.note(&format!("{}: {}", self.job.task, status::document(&task, None).next_action));
+        }
+    }
+
+    /// Returns the state that the counters show to follow, and why.
+    fn state_after(&self, state: State, snapshot: &ProgressSnapshot) -> Option<(State, &'static str)> {
+        let lag_is = |within: fn(Duration) -> bool| snapshot.lag.is_some_and(within);
+        match state {
             State::Running | State::ReadyToComplete | State::Retrying if self.stop.is_stopped() => {
-                State::Pausing
+                Some((State::Pausing, "asked to stop"))
             }
-            State::Running if snapshot.in_sync && snapshot.lag.is_some_and(|lag| lag <= READY_LAG) => {
-                State::ReadyToComplete
+            State::Running if snapshot.in_sync && lag_is(|lag| lag <= READY_LAG) => {
+                Some((State::ReadyToComplete, "in sync"))
             }
-            State::ReadyToComplete
-                if !snapshot.in_sync || snapshot.lag.is_none_or(|lag| lag > BEHIND_LAG) =>
-            {
-                State::Running
+            State::ReadyToComplete if !snapshot.in_sync || !lag_is(|lag| lag <= BEHIND_LAG) => {
+                Some((State::Running, "fell behind"))
             }
-            _ => return,
-        };
-        let reason = match next {
-            State::Pausing => "asked to stop",
-            State::ReadyToComplete => "in sync",
-            _ => "fell behind",
-        };
-        // The other thread may have changed the state meanwhile; then this one was out of date.
+            _ => None,
+        }
+    }
+
+    /// Brings the task from `state` to `next`, unless the other thread has changed its state meanwhile.
+    fn follow(&self, state: State, next: State, reason: &str) {
         let mut desk = self.desk();
         if desk.state == state && desk.lease_lost.is_none() {
             match desk.store.advance(self.job.task, next, reason, None) {

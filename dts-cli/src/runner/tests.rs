@@ -11,11 +11,13 @@ use crate::exit::ExitStatus;
 use crate::home::Home;
 use crate::output::json::StatusDocument;
 
+type Run = Box<dyn FnOnce(&StopToken, &Progress) -> Result<RunReport> + Send>;
+
 /// Answers from a script, first to last.
 #[derive(Default)]
 struct Scripted {
     validations: Mutex<Vec<Result<ItemResult>>>,
-    runs: Mutex<Vec<Box<dyn FnOnce(&StopToken, &Progress) -> Result<RunReport> + Send>>>,
+    runs: Mutex<Vec<Run>>,
     asked: Mutex<Vec<Until>>,
 }
 

@@ -1,4 +1,6 @@
 //! Bars that move, on a terminal.
+use std::cmp::Reverse;
+
 use dts_core::checker::CheckCounts;
 use dts_core::progress::{Step, TableSnapshot, TableState};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -68,16 +70,17 @@ impl Bars {
     fn texts(&self, view: &View<'_>) -> Vec<String> {
         let mut texts = vec![head(view, self.has_color)];
         texts.extend(view.check.iter().map(|counts| check_text(counts, self.has_color)));
-        let mut tables: Vec<&TableSnapshot> = view
-            .snapshot
-            .tables
-            .iter()
-            .filter(|table| matches!(table.state, TableState::Copying | TableState::Indexing))
-            .collect();
-        tables.sort_by_key(|table| std::cmp::Reverse(table.rows_estimated.saturating_sub(table.rows_done)));
+        let is_worked_on =
+            |table: &&TableSnapshot| matches!(table.state, TableState::Copying | TableState::Indexing);
+        let mut tables: Vec<(usize, &TableSnapshot)> =
+            view.snapshot.tables.iter().filter(is_worked_on).enumerate().collect();
+        // Those with the most left, in an order that does not change while they are copied.
+        tables.sort_by_key(|(_, table)| Reverse(table.rows_estimated.saturating_sub(table.rows_done)));
         tables.truncate(TABLES_MAX);
-        let width = tables.iter().map(|table| table.table.to_string().chars().count()).max().unwrap_or(0);
-        texts.extend(tables.into_iter().map(|table| {
+        tables.sort_by_key(|(position, _)| *position);
+        let tables = tables.into_iter().map(|(_, table)| table);
+        let width = tables.clone().map(|table| table.table.to_string().chars().count()).max().unwrap_or(0);
+        texts.extend(tables.map(|table| {
             let part = percent(table.rows_done, table.rows_estimated);
             format!(
                 "  {:<width$} {} {part:5.1} %  {} of {} rows, {}",
