@@ -24,9 +24,13 @@ fn main() {
     let rounds: usize = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(5);
     let rows: u64 = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(500_000);
     let dts = dts_program();
-    let source = Server::start(ServerOptions::new(Version::Mysql56).rds_like().buffer_pool_mib(1024)).expect("source");
+    let source =
+        Server::start(ServerOptions::new(Version::Mysql56).rds_like().buffer_pool_mib(1024)).expect("source");
     let target = Server::start(
-        ServerOptions::new(Version::Mysql97).durable().buffer_pool_mib(1024).arg("--lower-case-table-names=1"),
+        ServerOptions::new(Version::Mysql97)
+            .durable()
+            .buffer_pool_mib(1024)
+            .arg("--lower-case-table-names=1"),
     )
     .expect("target");
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -72,7 +76,15 @@ fn print(results: &[Result], rows: u64) {
     println!("\n{TABLES} x {rows} rows, medians; ratios of wall time\n");
     println!(
         "{:26} {:>8} {:>9} {:>11} {:>11} {:>11} {:>9} {:>8} {:>11}",
-        "tool", "wall s", "rows/s", "client CPU", "source CPU", "target CPU", "RSS MiB", "x floor", "x mydumper"
+        "tool",
+        "wall s",
+        "rows/s",
+        "client CPU",
+        "source CPU",
+        "target CPU",
+        "RSS MiB",
+        "x floor",
+        "x mydumper"
     );
     for result in results {
         let of = |f: &dyn Fn(&(Usage, f64, f64)) -> f64| median(result.usage.iter().map(f));
@@ -127,7 +139,9 @@ fn dump_files(source: &Server, folder: &Path) -> Vec<PathBuf> {
 /// What the target needs by itself: nothing is read, nothing is sent.
 fn floor(source: &Server, target: &Server, files: &[PathBuf]) -> Usage {
     let creates: Vec<String> = (1..=TABLES)
-        .map(|table| source.query_one::<(String, String)>(&format!("SHOW CREATE TABLE sbtest.sbtest{table}")).1)
+        .map(|table| {
+            source.query_one::<(String, String)>(&format!("SHOW CREATE TABLE sbtest.sbtest{table}")).1
+        })
         .collect();
     let begun = Instant::now();
     target.exec("CREATE DATABASE sbtest");
@@ -153,7 +167,12 @@ fn floor(source: &Server, target: &Server, files: &[PathBuf]) -> Usage {
 fn run_dts(dts: &Path, source: &Server, target: &Server, folder: &Path, binlog: &str) -> Usage {
     let home = tempfile::tempdir().expect("a temporary folder");
     let file = folder.join("task.toml");
-    let end = |server: &Server| format!("host = \"127.0.0.1\"\nport = {}\nuser = \"root\"\npassword = \"\"\ntls = {{ mode = \"disabled\" }}\n", server.port());
+    let end = |server: &Server| {
+        format!(
+            "host = \"127.0.0.1\"\nport = {}\nuser = \"root\"\npassword = \"\"\ntls = {{ mode = \"disabled\" }}\n",
+            server.port()
+        )
+    };
     let text = format!(
         "[task]\nname = \"bench\"\n[source]\nkind = \"mysql\"\n{}[target]\nkind = \"mysql\"\n{}[objects]\ndatabases = [\"sbtest\"]\n\
          [load]\ntarget_binlog = \"{binlog}\"\n[check]\nmode = \"none\"\n",
@@ -161,8 +180,15 @@ fn run_dts(dts: &Path, source: &Server, target: &Server, folder: &Path, binlog: 
         end(target)
     );
     std::fs::write(&file, text).expect("the task file");
-    measure(Command::new(dts).arg("--home").arg(home.path()).args(["--no-progress", "run"]).arg(&file).args(["--until", "synced"]))
-        .expect("dts")
+    measure(
+        Command::new(dts)
+            .arg("--home")
+            .arg(home.path())
+            .args(["--no-progress", "run"])
+            .arg(&file)
+            .args(["--until", "synced"]),
+    )
+    .expect("dts")
 }
 
 fn mydumper(source: &Server, target: &Server, folder: &Path) -> Usage {
@@ -179,7 +205,11 @@ fn mydumper(source: &Server, target: &Server, folder: &Path) -> Usage {
     to(&mut load, target);
     load.args(["-d"]).arg(&dump);
     let second = measure(&mut load).expect("myloader");
-    Usage { wall: first.wall + second.wall, cpu: first.cpu + second.cpu, rss_mib: first.rss_mib.max(second.rss_mib) }
+    Usage {
+        wall: first.wall + second.wall,
+        cpu: first.cpu + second.cpu,
+        rss_mib: first.rss_mib.max(second.rss_mib),
+    }
 }
 
 fn mysqldump(source: &Server, target: &Server) -> Usage {
