@@ -256,9 +256,10 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             Event::XaPrepare(_) => Err(ErrorKind::BinlogEvent { what: "an XA transaction".into() }.into()),
-            Event::MariadbGtid(_) => {
-                Err(ErrorKind::BinlogEvent { what: "a transaction of MariaDB, which dts does not read yet".into() }.into())
+            Event::MariadbGtid(_) => Err(ErrorKind::BinlogEvent {
+                what: "a transaction of MariaDB, which dts does not read yet".into(),
             }
+            .into()),
             Event::FormatDescription(_)
             | Event::Heartbeat(_)
             | Event::RowsQuery(_)
@@ -277,10 +278,15 @@ impl<'a> Session<'a> {
 
     fn begin_group(&mut self, event: &GtidEvent, timestamp: u32) -> Result<()> {
         if event.is_anonymous() {
-            return Err(ErrorKind::BinlogEvent { what: "a transaction without a GTID (gtid_mode was not ON)".into() }.into());
+            return Err(ErrorKind::BinlogEvent {
+                what: "a transaction without a GTID (gtid_mode was not ON)".into(),
+            }
+            .into());
         }
         if self.group.as_ref().is_some_and(|group| group.open) {
-            return Err(ErrorKind::BinlogDamaged { what: "a transaction begins inside another".into() }.into());
+            return Err(
+                ErrorKind::BinlogDamaged { what: "a transaction begins inside another".into() }.into()
+            );
         }
         let committed_at = match event.original_commit_timestamp {
             Some(microseconds) => UNIX_EPOCH + Duration::from_micros(microseconds),
@@ -301,21 +307,29 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             StatementKind::Commit => self.end_group(),
-            StatementKind::Savepoint { .. } | StatementKind::ReleaseSavepoint { .. } | StatementKind::Empty => Ok(()),
+            StatementKind::Savepoint { .. }
+            | StatementKind::ReleaseSavepoint { .. }
+            | StatementKind::Empty => Ok(()),
             StatementKind::Rollback
             | StatementKind::RollbackTo { .. }
             | StatementKind::XaStart { .. }
             | StatementKind::XaEnd { .. }
             | StatementKind::XaPrepare { .. }
             | StatementKind::XaCommit { .. }
-            | StatementKind::XaRollback { .. } => {
-                Err(ErrorKind::BinlogEvent { what: "a rollback inside a transaction, or an XA transaction".into() }.into())
+            | StatementKind::XaRollback { .. } => Err(ErrorKind::BinlogEvent {
+                what: "a rollback inside a transaction, or an XA transaction".into(),
             }
+            .into()),
             _ => self.schema_change(&change, query, raw),
         }
     }
 
-    fn schema_change(&mut self, change: &SchemaChange, query: &QueryEvent<'_>, raw: &RawEvent<'_>) -> Result<()> {
+    fn schema_change(
+        &mut self,
+        change: &SchemaChange,
+        query: &QueryEvent<'_>,
+        raw: &RawEvent<'_>,
+    ) -> Result<()> {
         if let Verdict::Run { sql, database } = change.decide(self.applier.transform, &self.copied)? {
             if self.group.as_ref().is_some_and(|group| group.open) {
                 return Err(change.refused("it stands inside a transaction with changes of rows"));
@@ -344,7 +358,12 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn row(&mut self, table: &std::sync::Arc<tables::TargetTable>, before: &RowImage, after: &RowImage) -> Result<()> {
+    fn row(
+        &mut self,
+        table: &std::sync::Arc<tables::TargetTable>,
+        before: &RowImage,
+        after: &RowImage,
+    ) -> Result<()> {
         let gtid = self.group.as_ref().map(|group| &group.gtid);
         let batch = &mut self.batch;
         match (self.applier.mode, before.is_empty(), after.is_empty()) {
@@ -377,7 +396,9 @@ impl<'a> Session<'a> {
     /// The source transaction under way is complete.
     fn end_group(&mut self) -> Result<()> {
         let Some(group) = self.group.take() else {
-            return Err(ErrorKind::BinlogDamaged { what: "a transaction ends that did not begin".into() }.into());
+            return Err(
+                ErrorKind::BinlogDamaged { what: "a transaction ends that did not begin".into() }.into()
+            );
         };
         self.batch.end_transaction(&group.gtid);
         self.batch_since.get_or_insert_with(Instant::now);
@@ -439,6 +460,9 @@ fn other_event(event_type: EventType, raw: &RawEvent<'_>) -> Result<()> {
             what: "the source reports that changes are missing from its binary log (incident event)".into(),
         }
         .into()),
-        other => Err(ErrorKind::BinlogEvent { what: format!("an event of type {} ({other:?})", other.code()) }.into()),
+        other => {
+            Err(ErrorKind::BinlogEvent { what: format!("an event of type {} ({other:?})", other.code()) }
+                .into())
+        }
     }
 }

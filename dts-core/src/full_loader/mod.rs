@@ -148,7 +148,13 @@ impl<'a> FullLoader<'a> {
             counters.add(chunk.row_count, chunk.byte_count);
         }
         Ok(Work {
-            copy: TableCopy::new(plan, self.ledger, counters, throttle, self.target.facts().max_allowed_packet()),
+            copy: TableCopy::new(
+                plan,
+                self.ledger,
+                counters,
+                throttle,
+                self.target.facts().max_allowed_packet(),
+            ),
             chunker: Mutex::new(chunker),
             active: AtomicUsize::new(0),
             by_insert: AtomicBool::new(by_insert),

@@ -18,7 +18,7 @@ use crate::checker::{
 };
 use crate::data::{GtidSet, Position};
 use crate::error::{Error, ErrorKind, Result, Side};
-use crate::full_loader::{FullLoader, TablePlan, TableReport};
+use crate::full_loader::{FullLoader, LoadMethod, TablePlan, TableReport};
 use crate::progress::{Progress, Step, StepState};
 use crate::server::{self, ServerFacts, catalog};
 use crate::source::{SourceEndpoint, start_position};
@@ -42,7 +42,7 @@ pub enum Until {
 }
 
 /// What a run did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RunReport {
     /// The task had been begun by an earlier run.
@@ -85,11 +85,16 @@ impl Migration {
         &self.options
     }
 
-    /// Looks whether the task may start. Changes nothing on either side.
+    /// Looks whether the task may start. Changes nothing but the scratch databases of [`Validator`] on the target.
     ///
     /// # Errors
     /// As [`Validator::run`]; what is wrong with the servers is an item of the report, not an error.
     pub fn validate(&self, stop: &StopToken) -> Result<ValidationReport> {
+        Validator::new(self.validator_options()).run(stop)
+    }
+
+    /// Returns what [`validate`](Self::validate) looks at, to look at a part of it only.
+    pub fn validator_options(&self) -> ValidatorOptions {
         let from = &self.options;
         let mut options = ValidatorOptions::new(
             from.name.clone(),
@@ -106,7 +111,8 @@ impl Migration {
         options.events = from.objects.events;
         options.accounts = from.objects.accounts;
         options.ignore.clone_from(&from.validate_ignore);
-        Validator::new(options).run(stop)
+        options.load_by_insert = from.load.method == LoadMethod::Insert;
+        options
     }
 
     /// Runs the flow from where the target's ledger says that it stands, until `until`.
@@ -154,7 +160,8 @@ impl Migration {
         }
         let pairs = table_pairs(&ends, &mut control, stop)?;
         if phase == Phase::Ended {
-            return Checker::new(&ends.source, &ends.target, pairs, options, &NothingApplies).run(stop, progress);
+            return Checker::new(&ends.source, &ends.target, pairs, options, &NothingApplies)
+                .run(stop, progress);
         }
         let applied = CheckpointPosition::new(&ends.target, self.options.name.clone(), stop);
         let checker = Checker::new(&ends.source, &ends.target, pairs, options, &applied);
@@ -239,7 +246,10 @@ impl Migration {
             }
             let uuid = ends.source.facts().server_uuid().unwrap_or_default();
             if row.source_uuid != uuid {
-                log::warn!("the source is now server {uuid}, the task began on {}: a fail-over", row.source_uuid);
+                log::warn!(
+                    "the source is now server {uuid}, the task began on {}: a fail-over",
+                    row.source_uuid
+                );
             }
             return Ok((row, true));
         }
@@ -270,8 +280,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn steps(&mut self, task: &TaskRow, until: Until) -> Result<()> {
-        let structure =
-            Structure::new(
+        let structure = Structure::new(
             &self.ends.source,
             &self.ends.target,
             &self.ends.ledger,
@@ -351,20 +360,30 @@ impl Run<'_> {
         self.loaded = report.tables;
         match report.converge_position {
             Position::Gtid(set) => Ok(set),
-            Position::Coordinates(at) => Err(ErrorKind::Unsupported { what: format!("to converge at {at}") }.into()),
+            Position::Coordinates(at) => {
+                Err(ErrorKind::Unsupported { what: format!("to converge at {at}") }.into())
+            }
         }
     }
 
     fn apply(&self, mode: ApplyMode, until: &ApplyUntil) -> Result<()> {
-        BinlogApplier::new(&self.ends.source, &self.ends.target, &self.ends.ledger, &self.ends.transform, mode)
-            .run(until, self.stop, self.progress)
-            .map(drop)
+        BinlogApplier::new(
+            &self.ends.source,
+            &self.ends.target,
+            &self.ends.ledger,
+            &self.ends.transform,
+            mode,
+        )
+        .run(until, self.stop, self.progress)
+        .map(drop)
     }
 
     /// A task that applies no changes is complete as soon as its tables are.
     fn create_held_back(&mut self, structure: &Structure<'_>) -> Result<()> {
         let report = structure.create_held_back(self.stop)?;
-        self.rewrites.extend(report.rewrites.into_iter().filter(|note| !self.rewrites.contains(note)).collect::<Vec<_>>());
+        self.rewrites.extend(
+            report.rewrites.into_iter().filter(|note| !self.rewrites.contains(note)).collect::<Vec<_>>(),
+        );
         Ok(())
     }
 
@@ -397,7 +416,10 @@ fn table_pairs(ends: &Ends, control: &mut Connection, stop: &StopToken) -> Resul
     if ends.ledger.exists(control)? {
         let rows = ends.ledger.tables(control)?;
         if !rows.is_empty() {
-            return Ok(rows.into_iter().map(|row| TablePair { source: row.source, target: row.target }).collect());
+            return Ok(rows
+                .into_iter()
+                .map(|row| TablePair { source: row.source, target: row.target })
+                .collect());
         }
     }
     let mut source = ends.source.control(stop)?;
@@ -417,10 +439,12 @@ fn table_pairs(ends: &Ends, control: &mut Connection, stop: &StopToken) -> Resul
 /// The last guard: the validator says it better, but nothing may ever be copied onto itself.
 fn refuse_same_server(source: &ServerFacts, target: &ServerFacts) -> Result<()> {
     match (source.server_uuid(), target.server_uuid()) {
-        (Some(source), Some(target)) if source == target => {
-            Err(Error::invalid("target", format!("the same server as the source ({source})"), "another server")
-                .on(Side::Target))
-        }
+        (Some(source), Some(target)) if source == target => Err(Error::invalid(
+            "target",
+            format!("the same server as the source ({source})"),
+            "another server",
+        )
+        .on(Side::Target)),
         _ => Ok(()),
     }
 }

@@ -4,9 +4,7 @@
 //! opens only that database's tables. System schemas are never listed.
 use std::collections::{BTreeSet, HashMap};
 
-use crate::data::{
-    Column, ColumnKind, ForeignKey, Index, IndexPart, ObjectKind, TableName, TableSchema,
-};
+use crate::data::{Column, ColumnKind, ForeignKey, Index, IndexPart, ObjectKind, TableName, TableSchema};
 use crate::error::{ErrorKind, Result};
 use crate::server::{Flavor, ServerFacts};
 use crate::sql::quote;
@@ -137,7 +135,11 @@ pub struct CreationContext {
 ///
 /// # Errors
 /// What the server answered.
-pub fn objects(connection: &mut Connection, kind: ObjectKind, database: &str) -> Result<Vec<ObjectDefinition>> {
+pub fn objects(
+    connection: &mut Connection,
+    kind: ObjectKind,
+    database: &str,
+) -> Result<Vec<ObjectDefinition>> {
     let schema = literal(database);
     // name, definer, security, sql_mode, client, connection, database, table, time zone, comment
     let sql = match kind {
@@ -188,11 +190,19 @@ pub fn objects(connection: &mut Connection, kind: ObjectKind, database: &str) ->
 ///
 /// # Errors
 /// What the server answered.
-pub fn object_names(connection: &mut Connection, kind: ObjectKind, database: &str) -> Result<BTreeSet<String>> {
+pub fn object_names(
+    connection: &mut Connection,
+    kind: ObjectKind,
+    database: &str,
+) -> Result<BTreeSet<String>> {
     let (name, table, schema, and) = match kind {
         ObjectKind::View => ("TABLE_NAME", "TABLES", "TABLE_SCHEMA", ""),
-        ObjectKind::Procedure => ("ROUTINE_NAME", "ROUTINES", "ROUTINE_SCHEMA", " AND ROUTINE_TYPE = 'PROCEDURE'"),
-        ObjectKind::Function => ("ROUTINE_NAME", "ROUTINES", "ROUTINE_SCHEMA", " AND ROUTINE_TYPE = 'FUNCTION'"),
+        ObjectKind::Procedure => {
+            ("ROUTINE_NAME", "ROUTINES", "ROUTINE_SCHEMA", " AND ROUTINE_TYPE = 'PROCEDURE'")
+        }
+        ObjectKind::Function => {
+            ("ROUTINE_NAME", "ROUTINES", "ROUTINE_SCHEMA", " AND ROUTINE_TYPE = 'FUNCTION'")
+        }
         ObjectKind::Trigger => ("TRIGGER_NAME", "TRIGGERS", "TRIGGER_SCHEMA", ""),
         ObjectKind::Event => ("EVENT_NAME", "EVENTS", "EVENT_SCHEMA", ""),
     };
@@ -205,7 +215,11 @@ pub fn object_names(connection: &mut Connection, kind: ObjectKind, database: &st
 ///
 /// # Errors
 /// What the server answered.
-pub fn show_create_object(connection: &mut Connection, kind: ObjectKind, name: &TableName) -> Result<Option<String>> {
+pub fn show_create_object(
+    connection: &mut Connection,
+    kind: ObjectKind,
+    name: &TableName,
+) -> Result<Option<String>> {
     let sql = format!("SHOW CREATE {} {}", kind.keyword(), quote::table(name));
     let row = connection.query_row(sql, "reading an object's definition")?;
     let column = match kind {
@@ -232,7 +246,8 @@ fn read(
     wanted: impl Fn(&TableName) -> bool,
 ) -> Result<Vec<TableSchema>> {
     let schema = literal(database);
-    let one = |column: &str| only.map_or_else(String::new, |table| format!(" AND {column} = {}", literal(table)));
+    let one =
+        |column: &str| only.map_or_else(String::new, |table| format!(" AND {column} = {}", literal(table)));
     let sql = format!(
         "SELECT t.TABLE_NAME, t.ENGINE, t.TABLE_COLLATION, c.CHARACTER_SET_NAME, t.TABLE_ROWS, t.DATA_LENGTH, \
          t.INDEX_LENGTH, t.CREATE_OPTIONS FROM information_schema.TABLES t LEFT JOIN \
@@ -360,15 +375,18 @@ fn column(row: &TextRow, facts: &ServerFacts) -> Column {
         "enum" => ColumnKind::Enum(labels(&type_text)),
         "set" => ColumnKind::Set(labels(&type_text)),
         "json" => ColumnKind::Json,
-        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
-        | "geometrycollection" | "geomcollection" => ColumnKind::Geometry,
+        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geometrycollection" | "geomcollection" => ColumnKind::Geometry,
         "vector" if facts.flavor == Flavor::MySql => ColumnKind::Vector,
         _ => ColumnKind::Other(data_type.clone()),
     };
     Column {
         name: row.string(1),
         unsigned: type_text.to_ascii_lowercase().contains("unsigned")
-            && matches!(kind, ColumnKind::Integer(_) | ColumnKind::Decimal | ColumnKind::Float | ColumnKind::Double),
+            && matches!(
+                kind,
+                ColumnKind::Integer(_) | ColumnKind::Decimal | ColumnKind::Float | ColumnKind::Double
+            ),
         kind,
         type_text,
         nullable: row.string(4) == "YES",

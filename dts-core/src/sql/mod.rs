@@ -10,7 +10,7 @@ pub mod quote;
 pub mod select;
 pub mod statement;
 pub mod stored;
-pub mod write;
 mod token;
+pub mod write;
 
-pub use token::Dialect;
+pub use token::{Dialect, Lexeme, LexemeKind, lexemes};

@@ -40,13 +40,18 @@ impl TableWriter {
         let columns: Vec<_> = stored.iter().map(|&position| &schema.columns[position]).collect();
         let insert_head = super::load::insert_head(&schema.name, &columns);
         let mut upsert_tail = Vec::new();
-        upsert_tail.extend_from_slice(if row_alias { b" AS new ON DUPLICATE KEY UPDATE " } else { b" ON DUPLICATE KEY UPDATE " });
+        upsert_tail.extend_from_slice(if row_alias {
+            b" AS new ON DUPLICATE KEY UPDATE "
+        } else {
+            b" ON DUPLICATE KEY UPDATE "
+        });
         for (index, column) in columns.iter().enumerate() {
             if index > 0 {
                 upsert_tail.push(b',');
             }
             let name = quote::identifier(&column.name);
-            let assignment = if row_alias { format!("{name}=new.{name}") } else { format!("{name}=VALUES({name})") };
+            let assignment =
+                if row_alias { format!("{name}=new.{name}") } else { format!("{name}=VALUES({name})") };
             upsert_tail.extend_from_slice(assignment.as_bytes());
         }
         Ok(TableWriter { schema, key, stored, insert_head, upsert_tail })

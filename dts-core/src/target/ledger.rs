@@ -63,10 +63,9 @@ impl Phase {
     }
 
     fn parse(name: &str) -> Result<Self> {
-        Phase::ALL
-            .into_iter()
-            .find(|phase| phase.name() == name)
-            .ok_or_else(|| Error::internal(format!("phase '{name}' in {SCHEMA}.task is not known to this version")))
+        Phase::ALL.into_iter().find(|phase| phase.name() == name).ok_or_else(|| {
+            Error::internal(format!("phase '{name}' in {SCHEMA}.task is not known to this version"))
+        })
     }
 }
 
@@ -342,7 +341,12 @@ impl Ledger {
     ///
     /// # Errors
     /// What the target answered.
-    pub fn remove_object(&self, connection: &mut Connection, kind: ObjectKind, name: &TableName) -> Result<()> {
+    pub fn remove_object(
+        &self,
+        connection: &mut Connection,
+        kind: ObjectKind,
+        name: &TableName,
+    ) -> Result<()> {
         let sql = format!(
             "DELETE FROM `__dts__`.`object` WHERE task = {} AND kind = '{kind}' AND database_name = {} AND object_name = {}",
             self.literal(),
@@ -434,11 +438,16 @@ impl Ledger {
             let set = match position(&row.string(1))? {
                 Position::Gtid(set) => set,
                 Position::Coordinates(at) => {
-                    return Err(ErrorKind::Unsupported { what: format!("a checkpoint by file and offset ({at})") }.into());
+                    return Err(ErrorKind::Unsupported {
+                        what: format!("a checkpoint by file and offset ({at})"),
+                    }
+                    .into());
                 }
             };
             checkpoint.applied.merge(&set);
-            checkpoint.workers.insert(row.u64(0).and_then(|worker| u32::try_from(worker).ok()).unwrap_or(0), set);
+            checkpoint
+                .workers
+                .insert(row.u64(0).and_then(|worker| u32::try_from(worker).ok()).unwrap_or(0), set);
         }
         Ok(checkpoint)
     }
