@@ -14,6 +14,9 @@ use dts_testbed::{Server, ServerOptions, Version};
 
 const TABLES: u64 = 2;
 
+/// A name and what to run.
+type Tool<'a> = (&'static str, Box<dyn FnMut() -> Usage + 'a>);
+
 struct Result {
     tool: &'static str,
     usage: Vec<(Usage, f64, f64)>,
@@ -37,7 +40,7 @@ fn main() {
     prepare(&source, rows);
     let files = dump_files(&source, folder.path());
 
-    let mut tools: Vec<(&'static str, Box<dyn FnMut() -> Usage + '_>)> = vec![
+    let mut tools: Vec<Tool<'_>> = vec![
         ("floor: LOAD DATA INFILE", Box::new(|| floor(&source, &target, &files))),
         ("dts, binlog off", Box::new(|| run_dts(&dts, &source, &target, folder.path(), "off"))),
         ("dts, binlog on", Box::new(|| run_dts(&dts, &source, &target, folder.path(), "on"))),

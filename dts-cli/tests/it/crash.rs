@@ -15,16 +15,11 @@ fn seed() -> u64 {
 }
 
 fn shop(pair: &Pair, rows: u64, seed: u64) -> Shop {
-    let mut options = ShopOptions::default();
-    options.rows = rows;
-    options.seed = seed;
-    Shop::create(&pair.source, &options)
+    Shop::create(&pair.source, &ShopOptions { rows, seed, ..ShopOptions::default() })
 }
 
 fn writer(pair: &Pair, shop: &Shop, seed: u64) -> Writer {
-    let mut options = WriterOptions::default();
-    options.seed = seed;
-    options.transactions_per_second = 100;
+    let options = WriterOptions { seed, transactions_per_second: 100, ..WriterOptions::default() };
     Writer::start(&pair.source, shop, &options)
 }
 
