@@ -13,6 +13,9 @@
 //! change must fit exactly ([`ApplyMode::Strict`]): an update or delete that finds no row, or an insert that finds one, means
 //! that somebody else writes on the target or that a row was lost, and is reported.
 //!
+//! Tables without a key are strict from the start: their rows came from an exact snapshot, the changes in it are left out,
+//! and each of the others changes exactly one row, found by all its bytes.
+//!
 //! A transaction counts as applied only at its real end (XID, COMMIT, or a statement that commits by itself), never in the
 //! middle of it (spirit#1042, #1065).
 mod batch;
@@ -21,7 +24,7 @@ mod queue;
 mod schema_change;
 mod tables;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use options::BinlogApplyOptions;
@@ -185,12 +188,14 @@ impl<'a> Session<'a> {
         stop: &'a StopToken,
         progress: &'a Progress,
     ) -> Result<Self> {
+        let rows = applier.ledger.tables(&mut applier.target.control(stop)?)?;
+        let snapshots: HashMap<TableName, GtidSet> = rows
+            .iter()
+            .filter_map(|row| Some((row.source.clone(), row.snapshot_position.as_ref()?.gtid_set()?.clone())))
+            .collect();
         let copied = match applier.mode {
             ApplyMode::Strict => HashSet::new(),
-            ApplyMode::Idempotent => {
-                let rows = applier.ledger.tables(&mut applier.target.control(stop)?)?;
-                rows.into_iter().map(|row| row.source).collect()
-            }
+            ApplyMode::Idempotent => rows.into_iter().map(|row| row.source).collect(),
         };
         Ok(Session {
             copied,
@@ -199,7 +204,7 @@ impl<'a> Session<'a> {
             progress,
             target: applier.target.writer(stop)?,
             source: applier.source.control(stop)?,
-            tables: Tables::new(applier.target, applier.transform),
+            tables: Tables::new(applier.target, applier.transform, snapshots),
             batch: Batch::default(),
             applied,
             commits: 0,
@@ -346,8 +351,13 @@ impl<'a> Session<'a> {
 
     fn row(&mut self, table: &std::sync::Arc<tables::TargetTable>, before: &RowImage, after: &RowImage) -> Result<()> {
         let gtid = self.group.as_ref().map(|group| &group.gtid);
+        if gtid.zip(table.snapshot.as_ref()).is_some_and(|(gtid, snapshot)| snapshot.contains(gtid)) {
+            return Ok(());
+        }
+        // Without a key nothing is idempotent, and nothing needs to be: the rows are exactly of the snapshot's position.
+        let mode = if table.writer.is_keyless() { ApplyMode::Strict } else { self.applier.mode };
         let batch = &mut self.batch;
-        match (self.applier.mode, before.is_empty(), after.is_empty()) {
+        match (mode, before.is_empty(), after.is_empty()) {
             (ApplyMode::Strict, true, _) => batch.insert(table, gtid, after, InsertForm::Plain)?,
             (ApplyMode::Strict, false, false) => batch.update(table, gtid, before, after)?,
             (ApplyMode::Strict, false, true) => batch.delete(table, gtid, before, true)?,

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{GtidSet, Position, TableName};
+use crate::data::{GtidSet, Position, Rung, TableName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::quote;
 use crate::sql::select::{Bound, KeyRange};
@@ -134,6 +134,8 @@ pub struct TableRow {
     /// For a table that was copied by one exact snapshot: the position of that snapshot. Changes up to it are already in
     /// the rows.
     pub snapshot_position: Option<Position>,
+    /// How that snapshot was taken.
+    pub snapshot_rung: Option<Rung>,
     /// Rows copied.
     pub row_count: u64,
     /// Bytes copied, as the source sent them.
@@ -182,7 +184,7 @@ impl Ledger {
             "CREATE TABLE IF NOT EXISTS `__dts__`.`table_copy` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, table_id INT UNSIGNED NOT NULL, source_database VARCHAR(64) NOT NULL, source_table VARCHAR(64) NOT NULL, \
              target_database VARCHAR(64) NOT NULL, target_table VARCHAR(64) NOT NULL, state VARCHAR(32) NOT NULL, \
-             deferred LONGTEXT NOT NULL, snapshot_position LONGTEXT, chunks_again INT UNSIGNED NOT NULL DEFAULT 0, \
+             deferred LONGTEXT NOT NULL, snapshot_position LONGTEXT, snapshot_rung VARCHAR(32), chunks_again INT UNSIGNED NOT NULL DEFAULT 0, \
              PRIMARY KEY (task, table_id)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
             "CREATE TABLE IF NOT EXISTS `__dts__`.`chunk` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
              table_id INT UNSIGNED NOT NULL, sequence INT UNSIGNED NOT NULL, lower_bound LONGBLOB, upper_bound LONGBLOB, \
@@ -277,7 +279,7 @@ impl Ledger {
             "SELECT t.table_id, t.source_database, t.source_table, t.target_database, t.target_table, t.state, t.deferred, \
              t.snapshot_position, t.chunks_again, (SELECT SUM(row_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
              c.table_id = t.table_id), (SELECT SUM(byte_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
-             c.table_id = t.table_id) FROM `__dts__`.`table_copy` t WHERE t.task = {} ORDER BY t.table_id",
+             c.table_id = t.table_id), t.snapshot_rung FROM `__dts__`.`table_copy` t WHERE t.task = {} ORDER BY t.table_id",
             self.literal()
         );
         connection.query(sql, "reading the tables' rows")?.iter().map(table_row).collect()
@@ -363,6 +365,17 @@ impl Ledger {
         sql
     }
 
+    /// Builds the statement that records the exact snapshot that a table's rows came from; it belongs into the transaction
+    /// that loads the rows.
+    pub fn snapshot_statement(&self, id: u32, position: &Position, rung: Rung) -> String {
+        format!(
+            "UPDATE `__dts__`.`table_copy` SET snapshot_position = {}, snapshot_rung = '{}' WHERE task = {} AND table_id = {id}",
+            quote::string_literal(&position.to_string()),
+            rung.name(),
+            self.literal()
+        )
+    }
+
     /// Returns whether a chunk is recorded: the answer to a COMMIT whose own answer was lost.
     ///
     /// # Errors
@@ -443,6 +456,7 @@ fn table_row(row: &TextRow) -> Result<TableRow> {
         state: CopyState::parse(&row.string(5))?,
         deferred,
         snapshot_position: row.text(7).map(|text| position(&text)).transpose()?,
+        snapshot_rung: row.text(11).and_then(|name| Rung::parse(&name)),
         chunks_again: row.u64(8).unwrap_or(0),
         row_count: row.u64(9).unwrap_or(0),
         byte_count: row.u64(10).unwrap_or(0),
