@@ -391,9 +391,13 @@ impl ErrorKind {
             Self::ValidationFailed { .. } => {
                 "Mend each failed item as its fix says, then run the command again."
             }
-            Self::SystemVariable { .. } => "Change the setting on the server (console or my.cnf), then run again.",
+            Self::SystemVariable { .. } => {
+                "Change the setting on the server (console or my.cnf), then run again."
+            }
             Self::Unsupported { .. } => "See docs/requirements.md for what each server version must offer.",
-            Self::Privilege { .. } => "Run `dts validate`: it prints all missing privileges as one GRANT statement.",
+            Self::Privilege { .. } => {
+                "Run `dts validate`: it prints all missing privileges as one GRANT statement."
+            }
             Self::BinlogPurged { .. } => {
                 "The changes in between are lost to this task: raise the source's binlog retention and start a new task."
             }
@@ -416,8 +420,12 @@ impl ErrorKind {
                  or security group."
             }
             Self::AccessDenied { .. } => "Check user, password and the host part of the account.",
-            Self::Tls { .. } => "See docs/requirements.md (TLS), or use tls.mode = \"disabled\" through a private network or tunnel.",
-            Self::ConnectionLost(_) | Self::Timeout { .. } => "Run the command again: it resumes where it stood.",
+            Self::Tls { .. } => {
+                "See docs/requirements.md (TLS), or use tls.mode = \"disabled\" through a private network or tunnel."
+            }
+            Self::ConnectionLost(_) | Self::Timeout { .. } => {
+                "Run the command again: it resumes where it stood."
+            }
             Self::Protocol { .. } => "Check that the address is a MySQL server and not a proxy.",
             Self::Server { .. } => "The server's own error number and text say what it refused.",
             Self::RowCount { .. } => {
@@ -455,8 +463,21 @@ impl ServerError {
     /// 1203 and 1226 connection limits, 1290 read-only (a fail-over in progress), 1317 query killed, 1927 connection killed.
     pub fn recovery(&self) -> Recovery {
         match self.code {
-            1205 | 1213 | 3572 | 1040 | 1053 | 1077..=1079 | 1129 | 1158..=1161 | 1203 | 1226 | 1290 | 1317 | 1836
-            | 1927 | 3169 => Recovery::Retry,
+            1205
+            | 1213
+            | 3572
+            | 1040
+            | 1053
+            | 1077..=1079
+            | 1129
+            | 1158..=1161
+            | 1203
+            | 1226
+            | 1290
+            | 1317
+            | 1836
+            | 1927
+            | 3169 => Recovery::Retry,
             _ => Recovery::Operator,
         }
     }
@@ -642,7 +663,8 @@ mod tests {
 
     #[test]
     fn context_of_the_innermost_place_wins() {
-        let error = Error::from(ErrorKind::Interrupted).on(Side::Source).on(Side::Target).in_stage(Stage::Apply);
+        let error =
+            Error::from(ErrorKind::Interrupted).on(Side::Source).on(Side::Target).in_stage(Stage::Apply);
         assert_eq!(error.to_string(), "[DTS-8001] interrupted; stage apply; source");
     }
 

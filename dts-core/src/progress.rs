@@ -22,7 +22,8 @@ pub enum Step {
 
 impl Step {
     /// All steps in order.
-    pub const ALL: [Step; 5] = [Step::Structure, Step::FullLoad, Step::CatchUp, Step::IndexBuild, Step::InSync];
+    pub const ALL: [Step; 5] =
+        [Step::Structure, Step::FullLoad, Step::CatchUp, Step::IndexBuild, Step::InSync];
 
     /// Returns the name used in outputs, for example `full_load`.
     pub fn name(self) -> &'static str {
@@ -216,7 +217,12 @@ impl Progress {
         progress.0.lag_ms.store(-1, Ordering::Relaxed);
         *lock(&progress.0.steps) = Step::ALL
             .iter()
-            .map(|&step| StepProgress { step, state: StepState::Waiting, started_at: None, finished_at: None })
+            .map(|&step| StepProgress {
+                step,
+                state: StepState::Waiting,
+                started_at: None,
+                finished_at: None,
+            })
             .collect();
         progress
     }
@@ -321,7 +327,11 @@ impl Progress {
         let steps = lock(&self.0.steps).clone();
         let (source_position, applied_position) = lock(&self.0.positions).clone();
         ProgressSnapshot {
-            step: steps.iter().rev().find(|s| matches!(s.state, StepState::Running | StepState::Failed)).map(|s| s.step),
+            step: steps
+                .iter()
+                .rev()
+                .find(|s| matches!(s.state, StepState::Running | StepState::Failed))
+                .map(|s| s.step),
             steps,
             rows_done: tables.iter().map(|t| t.rows_done).sum(),
             rows_estimated: tables.iter().map(|t| t.rows_estimated).sum(),

@@ -46,13 +46,21 @@ impl Attempts {
     /// # Errors
     /// The error itself, when it is not one that passes, when the attempts are used up, or when somebody asked to stop.
     pub fn wait_after(&mut self, error: Error, stop: &StopToken, progress: &Progress) -> Result<()> {
-        if error.is_interrupted() || error.recovery() != Recovery::Retry || self.used >= self.policy.retries_max {
+        if error.is_interrupted()
+            || error.recovery() != Recovery::Retry
+            || self.used >= self.policy.retries_max
+        {
             return Err(error);
         }
         stop.check()?;
         let wait = self.policy.wait.saturating_mul(1 << self.used.min(16)).min(self.policy.wait_max);
         self.used += 1;
-        log::warn!("{error}; attempt {} of {} in {} ms", self.used, self.policy.retries_max, wait.as_millis());
+        log::warn!(
+            "{error}; attempt {} of {} in {} ms",
+            self.used,
+            self.policy.retries_max,
+            wait.as_millis()
+        );
         progress.add_retry();
         stop.sleep(wait)
     }

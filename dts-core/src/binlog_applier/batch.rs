@@ -157,7 +157,13 @@ impl Batch {
     fn begin(&mut self, table: &Arc<TargetTable>, gtid: Option<&Gtid>, kind: StatementKind) {
         self.end_statement();
         self.open = Some(self.sql.len());
-        self.expectations.push(Expectation { table: table.clone(), gtid: gtid.cloned(), kind, rows: 0, warnings: 0 });
+        self.expectations.push(Expectation {
+            table: table.clone(),
+            gtid: gtid.cloned(),
+            kind,
+            rows: 0,
+            warnings: 0,
+        });
     }
 
     fn count(&mut self, warnings: u64) {
@@ -189,7 +195,12 @@ impl Batch {
     }
 
     /// Sends what there is, records it, and commits. On an error nothing is known of the batch: read the checkpoint.
-    pub(super) fn commit(&mut self, target: &mut Connection, ledger: &Ledger, known: &GtidSet) -> Result<Committed> {
+    pub(super) fn commit(
+        &mut self,
+        target: &mut Connection,
+        ledger: &Ledger,
+        known: &GtidSet,
+    ) -> Result<Committed> {
         self.end_statement();
         let checkpoint = ledger.checkpoint_statement(0, &known.union(&self.done));
         self.send(target, Some(&checkpoint))?;
@@ -243,7 +254,9 @@ impl Expectation {
             StatementKind::Delete { strict: true } if answer.affected_rows != self.rows => {
                 format!("a delete of {} rows found {}", self.rows, answer.affected_rows)
             }
-            StatementKind::Insert(_) | StatementKind::Update if u64::from(answer.warnings) > self.warnings => {
+            StatementKind::Insert(_) | StatementKind::Update
+                if u64::from(answer.warnings) > self.warnings =>
+            {
                 let error = ErrorKind::RowCount {
                     expected: self.rows,
                     actual: answer.affected_rows,

@@ -5,7 +5,8 @@
 //! # Exactly once
 //! The set of applied transactions is written in the same target transaction as their changes. Whatever goes wrong, the
 //! applier forgets what it has in memory, reads that set, and asks the source for everything else. Nothing is skipped by
-//! counting, and no answer is guessed.
+//! counting, and no answer is guessed. Before that set is read, the session of an earlier life must have ended on the target,
+//! because it goes on with what it was sent when its client is gone: a lock that lives as long as a session tells.
 //!
 //! # Two disciplines
 //! Until the converge point rows may be newer than the changes that arrive, so changes are applied idempotently
@@ -31,7 +32,7 @@ pub use options::BinlogApplyOptions;
 
 use crate::binlog::{Event, EventType, GtidEvent, QueryEvent, RawEvent, RowsEvent, TransactionPayload};
 use crate::data::{Gtid, GtidSet, Position, RowImage, TableName};
-use crate::error::{ErrorKind, Result, Stage};
+use crate::error::{Error, ErrorKind, Result, Side, Stage};
 use crate::progress::Progress;
 use crate::retry::{Attempts, RetryPolicy};
 use crate::server;
@@ -57,6 +58,8 @@ const BATCH_TRANSACTIONS: u64 = 1000;
 const LINGER: Duration = Duration::from_millis(5);
 /// How often the source is asked for its position while the stream is idle or the target behind.
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to wait for another session that applies for the same task.
+const OTHER_APPLIER_PATIENCE: Duration = Duration::from_secs(60);
 /// Largest content of a compressed transaction that is accepted: the server's limit of one event.
 const PAYLOAD_BYTES_MAX: u64 = 4 << 30;
 
@@ -107,9 +110,10 @@ impl<'a> BinlogApplier<'a> {
     /// position for what cannot be carried; [`ErrorKind::BinlogPurged`], [`ErrorKind::SourceDiverged`].
     pub fn run(&self, until: &ApplyUntil, stop: &StopToken, progress: &Progress) -> Result<GtidSet> {
         let mut attempts = Attempts::new(RetryPolicy::default());
+        let mut previous = None;
         loop {
             let mut applied_any = false;
-            match self.run_once(until, stop, progress, &mut applied_any) {
+            match self.run_once(until, stop, progress, &mut applied_any, &mut previous) {
                 Ok(applied) => return Ok(applied),
                 Err(error) => {
                     if applied_any {
@@ -121,6 +125,35 @@ impl<'a> BinlogApplier<'a> {
         }
     }
 
+    /// Waits until no other session applies for this task. One that lost its client may still be at work on what it was sent;
+    /// what it commits must be in the checkpoint that is read next. `previous`: our own last one, which may be ended.
+    fn become_only(&self, target: &mut Connection, previous: Option<u64>, stop: &StopToken) -> Result<()> {
+        let begun = Instant::now();
+        while !self.ledger.lock_apply(target, 1)? {
+            stop.check()?;
+            let Some(holder) = self.ledger.apply_lock_holder(target)? else { continue };
+            if previous == Some(holder) {
+                // It may be idle, behind a broken network, and would stay so for hours. Gone meanwhile is as good.
+                match target.execute(format!("KILL {holder}"), "ending our last session") {
+                    Err(error) if error.server_error().is_none() => return Err(error),
+                    _ => {}
+                }
+            } else if begun.elapsed() > OTHER_APPLIER_PATIENCE {
+                return Err(Error::from(ErrorKind::IllegalState {
+                    action: "apply".into(),
+                    state: format!("applied by another session, number {holder} on the target"),
+                    allowed: "waiting until it ends".into(),
+                })
+                .on(Side::Target)
+                .with_hint(format!(
+                    "Another process runs this task, or the network to one broke: end that process, then KILL {holder} on \
+                     the target."
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// One life of the two connections.
     fn run_once(
         &self,
@@ -128,17 +161,20 @@ impl<'a> BinlogApplier<'a> {
         stop: &StopToken,
         progress: &Progress,
         applied_any: &mut bool,
+        previous: &mut Option<u64>,
     ) -> Result<GtidSet> {
-        let mut control = self.target.control(stop)?;
-        let applied = self.ledger.checkpoint(&mut control)?.applied;
+        let mut target = self.target.writer(stop)?;
+        self.become_only(&mut target, *previous, stop)?;
+        *previous = Some(u64::from(target.connection_id()));
+        let applied = self.ledger.checkpoint(&mut target)?.applied;
         progress.set_applied_position(Position::Gtid(applied.clone()));
         // The receiving thread ends with this life.
         let life = stop.child();
         std::thread::scope(|scope| {
-            let mut run = || -> Result<GtidSet> {
+            let run = || -> Result<GtidSet> {
                 let position = Position::Gtid(applied.clone());
                 let queue = EventQueue::start(scope, self.source, &position, life.clone(), progress.clone())?;
-                let mut session = Session::new(self, applied.clone(), stop, progress)?;
+                let mut session = Session::new(self, target, applied.clone(), stop, progress)?;
                 let ended = session.follow(&queue, until);
                 *applied_any = session.commits > 0;
                 ended.map(|()| session.applied)
@@ -184,6 +220,7 @@ struct Group {
 impl<'a> Session<'a> {
     fn new(
         applier: &'a BinlogApplier<'a>,
+        target: Connection,
         applied: GtidSet,
         stop: &'a StopToken,
         progress: &'a Progress,
@@ -202,7 +239,7 @@ impl<'a> Session<'a> {
             applier,
             stop,
             progress,
-            target: applier.target.writer(stop)?,
+            target,
             source: applier.source.control(stop)?,
             tables: Tables::new(applier.target, applier.transform, snapshots),
             batch: Batch::default(),
@@ -261,9 +298,10 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             Event::XaPrepare(_) => Err(ErrorKind::BinlogEvent { what: "an XA transaction".into() }.into()),
-            Event::MariadbGtid(_) => {
-                Err(ErrorKind::BinlogEvent { what: "a transaction of MariaDB, which dts does not read yet".into() }.into())
+            Event::MariadbGtid(_) => Err(ErrorKind::BinlogEvent {
+                what: "a transaction of MariaDB, which dts does not read yet".into(),
             }
+            .into()),
             Event::FormatDescription(_)
             | Event::Heartbeat(_)
             | Event::RowsQuery(_)
@@ -282,10 +320,15 @@ impl<'a> Session<'a> {
 
     fn begin_group(&mut self, event: &GtidEvent, timestamp: u32) -> Result<()> {
         if event.is_anonymous() {
-            return Err(ErrorKind::BinlogEvent { what: "a transaction without a GTID (gtid_mode was not ON)".into() }.into());
+            return Err(ErrorKind::BinlogEvent {
+                what: "a transaction without a GTID (gtid_mode was not ON)".into(),
+            }
+            .into());
         }
         if self.group.as_ref().is_some_and(|group| group.open) {
-            return Err(ErrorKind::BinlogDamaged { what: "a transaction begins inside another".into() }.into());
+            return Err(
+                ErrorKind::BinlogDamaged { what: "a transaction begins inside another".into() }.into()
+            );
         }
         let committed_at = match event.original_commit_timestamp {
             Some(microseconds) => UNIX_EPOCH + Duration::from_micros(microseconds),
@@ -306,21 +349,29 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             StatementKind::Commit => self.end_group(),
-            StatementKind::Savepoint { .. } | StatementKind::ReleaseSavepoint { .. } | StatementKind::Empty => Ok(()),
+            StatementKind::Savepoint { .. }
+            | StatementKind::ReleaseSavepoint { .. }
+            | StatementKind::Empty => Ok(()),
             StatementKind::Rollback
             | StatementKind::RollbackTo { .. }
             | StatementKind::XaStart { .. }
             | StatementKind::XaEnd { .. }
             | StatementKind::XaPrepare { .. }
             | StatementKind::XaCommit { .. }
-            | StatementKind::XaRollback { .. } => {
-                Err(ErrorKind::BinlogEvent { what: "a rollback inside a transaction, or an XA transaction".into() }.into())
+            | StatementKind::XaRollback { .. } => Err(ErrorKind::BinlogEvent {
+                what: "a rollback inside a transaction, or an XA transaction".into(),
             }
+            .into()),
             _ => self.schema_change(&change, query, raw),
         }
     }
 
-    fn schema_change(&mut self, change: &SchemaChange, query: &QueryEvent<'_>, raw: &RawEvent<'_>) -> Result<()> {
+    fn schema_change(
+        &mut self,
+        change: &SchemaChange,
+        query: &QueryEvent<'_>,
+        raw: &RawEvent<'_>,
+    ) -> Result<()> {
         if let Verdict::Run { sql, database } = change.decide(self.applier.transform, &self.copied)? {
             if self.group.as_ref().is_some_and(|group| group.open) {
                 return Err(change.refused("it stands inside a transaction with changes of rows"));
@@ -349,7 +400,12 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn row(&mut self, table: &std::sync::Arc<tables::TargetTable>, before: &RowImage, after: &RowImage) -> Result<()> {
+    fn row(
+        &mut self,
+        table: &std::sync::Arc<tables::TargetTable>,
+        before: &RowImage,
+        after: &RowImage,
+    ) -> Result<()> {
         let gtid = self.group.as_ref().map(|group| &group.gtid);
         if gtid.zip(table.snapshot.as_ref()).is_some_and(|(gtid, snapshot)| snapshot.contains(gtid)) {
             return Ok(());
@@ -387,7 +443,9 @@ impl<'a> Session<'a> {
     /// The source transaction under way is complete.
     fn end_group(&mut self) -> Result<()> {
         let Some(group) = self.group.take() else {
-            return Err(ErrorKind::BinlogDamaged { what: "a transaction ends that did not begin".into() }.into());
+            return Err(
+                ErrorKind::BinlogDamaged { what: "a transaction ends that did not begin".into() }.into()
+            );
         };
         self.batch.end_transaction(&group.gtid);
         self.batch_since.get_or_insert_with(Instant::now);
@@ -449,6 +507,9 @@ fn other_event(event_type: EventType, raw: &RawEvent<'_>) -> Result<()> {
             what: "the source reports that changes are missing from its binary log (incident event)".into(),
         }
         .into()),
-        other => Err(ErrorKind::BinlogEvent { what: format!("an event of type {} ({other:?})", other.code()) }.into()),
+        other => {
+            Err(ErrorKind::BinlogEvent { what: format!("an event of type {} ({other:?})", other.code()) }
+                .into())
+        }
     }
 }

@@ -15,10 +15,6 @@ pub struct BinlogApplyOptions {
 
 impl Default for BinlogApplyOptions {
     fn default() -> Self {
-        BinlogApplyOptions {
-            workers: 4,
-            spool_bytes_max: 50 << 30,
-            spool_folder: None,
-        }
+        BinlogApplyOptions { workers: 4, spool_bytes_max: 50 << 30, spool_folder: None }
     }
 }

@@ -86,7 +86,9 @@ impl EventQueue {
             }
             Ok(Err(error)) => Err(error),
             Err(RecvTimeoutError::Timeout) => Ok(Received::Nothing),
-            Err(RecvTimeoutError::Disconnected) => Err(Error::internal("the thread that receives events is gone")),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Error::internal("the thread that receives events is gone"))
+            }
         }
     }
 }
@@ -107,7 +109,8 @@ fn receive(
             continue;
         }
         let bytes = batch.bodies.len();
-        while waiting.load(Ordering::Relaxed) > 0 && waiting.load(Ordering::Relaxed) + bytes > QUEUE_BYTES_MAX {
+        while waiting.load(Ordering::Relaxed) > 0 && waiting.load(Ordering::Relaxed) + bytes > QUEUE_BYTES_MAX
+        {
             stop.sleep(Duration::from_millis(5))?;
         }
         waiting.fetch_add(bytes, Ordering::Relaxed);

@@ -18,10 +18,7 @@ pub(super) enum Verdict {
     /// It is about nothing that is selected.
     Skip,
     /// It is run on the target, as this text, with this default database.
-    Run {
-        sql: String,
-        database: String,
-    },
+    Run { sql: String, database: String },
 }
 
 /// Parsed statement with its text.
@@ -63,9 +60,8 @@ impl SchemaChange {
             database: transform.route.target_database(&self.database),
         };
         match &self.statement.kind {
-            StatementKind::CreateTable { temporary: true, .. } | StatementKind::DropTable { temporary: true, .. } => {
-                Ok(Verdict::Skip)
-            }
+            StatementKind::CreateTable { temporary: true, .. }
+            | StatementKind::DropTable { temporary: true, .. } => Ok(Verdict::Skip),
             _ if self.statement.kind.is_table_ddl() => {
                 if selected == 0 {
                     return Ok(Verdict::Skip);
@@ -80,13 +76,17 @@ impl SchemaChange {
                     if matches!(self.statement.kind, StatementKind::CreateTable { .. }) {
                         return Ok(Verdict::Skip);
                     }
-                    return Err(self.refused("the table's definition was changed while its rows were being copied"));
+                    return Err(
+                        self.refused("the table's definition was changed while its rows were being copied")
+                    );
                 }
                 Ok(run())
             }
             StatementKind::CreateDatabase | StatementKind::AlterDatabase | StatementKind::DropDatabase => {
-                let selected = self.statement.databases().any(|database| selection.is_whole_database(database))
-                    || (self.statement.databases().next().is_none() && selection.is_whole_database(&self.database));
+                let selected =
+                    self.statement.databases().any(|database| selection.is_whole_database(database))
+                        || (self.statement.databases().next().is_none()
+                            && selection.is_whole_database(&self.database));
                 Ok(if selected { run() } else { Verdict::Skip })
             }
             StatementKind::Dml => {
@@ -135,8 +135,24 @@ impl SchemaChange {
 
 /// The bits of `sql_mode` that every version still knows; the removed ones (DB2, MSSQL, NO_AUTO_CREATE_USER, ...) change
 /// nothing in a table's definition and would be refused.
-const SQL_MODE_KNOWN: u64 = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x40 | 0x80 | 0x8_0000 | 0x10_0000 | 0x20_0000 | 0x40_0000
-    | 0x80_0000 | 0x100_0000 | 0x200_0000 | 0x400_0000 | 0x2000_0000 | 0x4000_0000 | 0x8000_0000;
+const SQL_MODE_KNOWN: u64 = 0x1
+    | 0x2
+    | 0x4
+    | 0x8
+    | 0x20
+    | 0x40
+    | 0x80
+    | 0x8_0000
+    | 0x10_0000
+    | 0x20_0000
+    | 0x40_0000
+    | 0x80_0000
+    | 0x100_0000
+    | 0x200_0000
+    | 0x400_0000
+    | 0x2000_0000
+    | 0x4000_0000
+    | 0x8000_0000;
 
 /// Runs a schema change on the target as the source ran it.
 pub(super) fn run(
@@ -153,7 +169,8 @@ pub(super) fn run(
     set_session(&mut connection, query, timestamp)?;
     if !database.is_empty() {
         // The default database may have been dropped since; a statement that names its own does not need it.
-        let chosen = connection.execute(format!("USE {}", quote::identifier(database)), "choosing the database");
+        let chosen =
+            connection.execute(format!("USE {}", quote::identifier(database)), "choosing the database");
         if let Err(error) = chosen
             && error.server_error().is_none()
         {
@@ -175,7 +192,8 @@ fn set_session(connection: &mut Connection, query: &QueryEvent<'_>, timestamp: u
         // Before 8.0 this was what utf8mb4 alone meant.
         "SET SESSION default_collation_for_utf8mb4 = utf8mb4_general_ci".to_owned(),
     ];
-    let wanted = if query.status.default_collation_for_utf8mb4.is_some() { &wished[..1] } else { &wished[..] };
+    let wanted =
+        if query.status.default_collation_for_utf8mb4.is_some() { &wished[..1] } else { &wished[..] };
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
     let refused = crate::server::session::wish(connection, &wanted)?;
     log::debug!("schema change without: {refused:?}");

@@ -79,10 +79,10 @@ impl<'a> Tables<'a> {
     pub(super) fn mapped(&self, table_id: u64) -> Result<Option<MappedTable>> {
         match self.by_id.get(&table_id) {
             Some((_, mapped)) => Ok(mapped.clone()),
-            None => {
-                Err(ErrorKind::BinlogDamaged { what: format!("row event for table number {table_id} without a table map") }
-                    .into())
+            None => Err(ErrorKind::BinlogDamaged {
+                what: format!("row event for table number {table_id} without a table map"),
             }
+            .into()),
         }
     }
 
@@ -129,7 +129,9 @@ fn decoder(map: &TableMap, table: &TargetTable) -> Result<RowDecoder> {
                 schema.columns.len()
             ),
         })
-        .with_hint("The table's definition differs between the log and the target: a schema change was not carried."));
+        .with_hint(
+            "The table's definition differs between the log and the target: a schema change was not carried.",
+        ));
     }
     let hints: Vec<ColumnHint> = schema
         .columns

@@ -153,7 +153,9 @@ impl TableSchema {
         let usable = |index: &&Index| {
             index.unique
                 && index.parts.iter().all(|part| {
-                    part.column.and_then(|column| self.columns.get(column)).is_some_and(|column| !column.nullable)
+                    part.column
+                        .and_then(|column| self.columns.get(column))
+                        .is_some_and(|column| !column.nullable)
                 })
         };
         let primary = self.indexes.iter().find(|index| index.name == "PRIMARY" && usable(index));

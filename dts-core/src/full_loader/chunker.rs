@@ -135,7 +135,12 @@ impl Chunker {
         Ok(Some(chunk))
     }
 
-    fn next_bound(&mut self, plan: &TablePlan, key: &RowKey, connection: &mut Connection) -> Result<Option<Bound>> {
+    fn next_bound(
+        &mut self,
+        plan: &TablePlan,
+        key: &RowKey,
+        connection: &mut Connection,
+    ) -> Result<Option<Bound>> {
         let columns = KeyColumns::of(&plan.schema, &key.index, &key.columns);
         if self.counting.is_none() && self.lower.is_none() {
             self.counting = counting(plan, &columns, connection)?;
@@ -147,7 +152,8 @@ impl Chunker {
         }
         let sql = select::boundary(&plan.schema.name, &columns, self.lower.as_ref(), self.rows)?;
         let row = connection.query_row(sql, "looking for the end of a chunk")?;
-        Ok(row.map(|row| (0..row.len()).map(|column| row.bytes(column).unwrap_or_default().to_vec()).collect()))
+        Ok(row
+            .map(|row| (0..row.len()).map(|column| row.bytes(column).unwrap_or_default().to_vec()).collect()))
     }
 }
 

@@ -27,8 +27,11 @@ impl TablePlan {
     /// exact. `None`: the table is copied in one piece.
     pub fn chunk_key(&self) -> Option<RowKey> {
         let key = self.schema.row_key()?;
-        let columns: Vec<usize> =
-            key.columns.into_iter().take_while(|&column| self.schema.columns[column].is_rangeable()).collect();
+        let columns: Vec<usize> = key
+            .columns
+            .into_iter()
+            .take_while(|&column| self.schema.columns[column].is_rangeable())
+            .collect();
         (!columns.is_empty()).then_some(RowKey { index: key.index, columns })
     }
 }

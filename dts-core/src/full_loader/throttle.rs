@@ -35,7 +35,8 @@ impl Throttle {
         };
         // Short slices, so that a raised limit is felt soon.
         while Instant::now() < until && self.limit.get() == limit {
-            self.stop.sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(500)))?;
+            self.stop
+                .sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(500)))?;
         }
         Ok(())
     }

@@ -164,7 +164,13 @@ impl<'a> TableCopy<'a> {
     }
 
     /// Streams the rows into LOAD DATA; `false` when a row must be inserted instead.
-    fn load_rows(&self, source: &mut Connection, target: &mut Connection, query: &[u8], count: &mut Count) -> Result<bool> {
+    fn load_rows(
+        &self,
+        source: &mut Connection,
+        target: &mut Connection,
+        query: &[u8],
+        count: &mut Count,
+    ) -> Result<bool> {
         let mut rows = source.stream(query, "reading rows")?;
         let mut needs_insert = false;
         let done = target.load_data(&self.load_statement, "loading rows", |sink| {
@@ -260,7 +266,11 @@ impl<'a> TableCopy<'a> {
             expected: count.rows,
             actual: affected,
             warnings,
-            detail: if codes.is_empty() { String::new() } else { format!(" (server codes {})", codes.join(", ")) },
+            detail: if codes.is_empty() {
+                String::new()
+            } else {
+                format!(" (server codes {})", codes.join(", "))
+            },
         }
         .into())
     }

@@ -153,7 +153,8 @@ impl Migration {
         }
         let pairs = table_pairs(&ends, &mut control, stop)?;
         if phase == Phase::Ended {
-            return Checker::new(&ends.source, &ends.target, pairs, options, &NothingApplies).run(stop, progress);
+            return Checker::new(&ends.source, &ends.target, pairs, options, &NothingApplies)
+                .run(stop, progress);
         }
         let applied = CheckpointPosition::new(&ends.target, self.options.name.clone(), stop);
         let checker = Checker::new(&ends.source, &ends.target, pairs, options, &applied);
@@ -238,7 +239,10 @@ impl Migration {
             }
             let uuid = ends.source.facts().server_uuid().unwrap_or_default();
             if row.source_uuid != uuid {
-                log::warn!("the source is now server {uuid}, the task began on {}: a fail-over", row.source_uuid);
+                log::warn!(
+                    "the source is now server {uuid}, the task began on {}: a fail-over",
+                    row.source_uuid
+                );
             }
             return Ok((row, true));
         }
@@ -343,14 +347,22 @@ impl Run<'_> {
         self.loaded = report.tables;
         match report.converge_position {
             Position::Gtid(set) => Ok(set),
-            Position::Coordinates(at) => Err(ErrorKind::Unsupported { what: format!("to converge at {at}") }.into()),
+            Position::Coordinates(at) => {
+                Err(ErrorKind::Unsupported { what: format!("to converge at {at}") }.into())
+            }
         }
     }
 
     fn apply(&self, mode: ApplyMode, until: &ApplyUntil) -> Result<()> {
-        BinlogApplier::new(&self.ends.source, &self.ends.target, &self.ends.ledger, &self.ends.transform, mode)
-            .run(until, self.stop, self.progress)
-            .map(drop)
+        BinlogApplier::new(
+            &self.ends.source,
+            &self.ends.target,
+            &self.ends.ledger,
+            &self.ends.transform,
+            mode,
+        )
+        .run(until, self.stop, self.progress)
+        .map(drop)
     }
 
     fn finish_structure(&self, structure: &Structure<'_>) -> Result<()> {
@@ -381,7 +393,10 @@ fn table_pairs(ends: &Ends, control: &mut Connection, stop: &StopToken) -> Resul
     if ends.ledger.exists(control)? {
         let rows = ends.ledger.tables(control)?;
         if !rows.is_empty() {
-            return Ok(rows.into_iter().map(|row| TablePair { source: row.source, target: row.target }).collect());
+            return Ok(rows
+                .into_iter()
+                .map(|row| TablePair { source: row.source, target: row.target })
+                .collect());
         }
     }
     let mut source = ends.source.control(stop)?;
@@ -401,10 +416,12 @@ fn table_pairs(ends: &Ends, control: &mut Connection, stop: &StopToken) -> Resul
 /// The last guard: the validator says it better, but nothing may ever be copied onto itself.
 fn refuse_same_server(source: &ServerFacts, target: &ServerFacts) -> Result<()> {
     match (source.server_uuid(), target.server_uuid()) {
-        (Some(source), Some(target)) if source == target => {
-            Err(Error::invalid("target", format!("the same server as the source ({source})"), "another server")
-                .on(Side::Target))
-        }
+        (Some(source), Some(target)) if source == target => Err(Error::invalid(
+            "target",
+            format!("the same server as the source ({source})"),
+            "another server",
+        )
+        .on(Side::Target)),
         _ => Ok(()),
     }
 }

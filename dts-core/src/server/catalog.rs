@@ -112,7 +112,8 @@ fn read(
     wanted: impl Fn(&TableName) -> bool,
 ) -> Result<Vec<TableSchema>> {
     let schema = literal(database);
-    let one = |column: &str| only.map_or_else(String::new, |table| format!(" AND {column} = {}", literal(table)));
+    let one =
+        |column: &str| only.map_or_else(String::new, |table| format!(" AND {column} = {}", literal(table)));
     let sql = format!(
         "SELECT t.TABLE_NAME, t.ENGINE, t.TABLE_COLLATION, c.CHARACTER_SET_NAME, t.TABLE_ROWS, t.DATA_LENGTH, \
          t.INDEX_LENGTH, t.CREATE_OPTIONS FROM information_schema.TABLES t LEFT JOIN \
@@ -240,15 +241,18 @@ fn column(row: &TextRow, facts: &ServerFacts) -> Column {
         "enum" => ColumnKind::Enum(labels(&type_text)),
         "set" => ColumnKind::Set(labels(&type_text)),
         "json" => ColumnKind::Json,
-        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
-        | "geometrycollection" | "geomcollection" => ColumnKind::Geometry,
+        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geometrycollection" | "geomcollection" => ColumnKind::Geometry,
         "vector" if facts.flavor == Flavor::MySql => ColumnKind::Vector,
         _ => ColumnKind::Other(data_type.clone()),
     };
     Column {
         name: row.string(1),
         unsigned: type_text.to_ascii_lowercase().contains("unsigned")
-            && matches!(kind, ColumnKind::Integer(_) | ColumnKind::Decimal | ColumnKind::Float | ColumnKind::Double),
+            && matches!(
+                kind,
+                ColumnKind::Integer(_) | ColumnKind::Decimal | ColumnKind::Float | ColumnKind::Double
+            ),
         kind,
         type_text,
         nullable: row.string(4) == "YES",

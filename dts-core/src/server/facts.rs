@@ -73,7 +73,10 @@ impl ServerFacts {
     /// What the server answered; [`ErrorKind::Unsupported`] when it is older than 5.6 or its version cannot be read.
     pub fn read(connection: &mut Connection) -> Result<ServerFacts> {
         let row = connection
-            .query_row("SELECT VERSION(), CURRENT_USER(), USER(), @@version_comment", "asking for the version")?
+            .query_row(
+                "SELECT VERSION(), CURRENT_USER(), USER(), @@version_comment",
+                "asking for the version",
+            )?
             .ok_or_else(|| Error::internal("no version"))?;
         let version_text = row.string(0);
         let comment = row.string(3);
@@ -82,10 +85,13 @@ impl ServerFacts {
         } else {
             Flavor::MySql
         };
-        let version = ServerVersion::parse(&version_text)
-            .ok_or_else(|| ErrorKind::Unsupported { what: format!("version '{version_text}' cannot be read") })?;
+        let version = ServerVersion::parse(&version_text).ok_or_else(|| ErrorKind::Unsupported {
+            what: format!("version '{version_text}' cannot be read"),
+        })?;
         if version < ServerVersion(5, 6, 0) {
-            return Err(ErrorKind::Unsupported { what: format!("version {version} is older than 5.6") }.into());
+            return Err(
+                ErrorKind::Unsupported { what: format!("version {version} is older than 5.6") }.into()
+            );
         }
         let mut variables = HashMap::new();
         // Values are cut at 1024 bytes here: nothing that can be longer (GTID sets) may be read from this map.

@@ -35,7 +35,10 @@ impl BinlogStream {
     /// case (spirit#1076). [`ErrorKind::Unsupported`] for a position that is no GTID set.
     pub fn open(source: &SourceEndpoint, position: &Position, stop: &StopToken) -> Result<Self> {
         let Position::Gtid(known) = position else {
-            return Err(ErrorKind::Unsupported { what: format!("to stream from {position}: only GTID sets are") }.into());
+            return Err(ErrorKind::Unsupported {
+                what: format!("to stream from {position}: only GTID sets are"),
+            }
+            .into());
         };
         let mut connection = source.control(stop)?;
         refuse_gaps(&mut connection, known, stop)?;
@@ -47,7 +50,10 @@ impl BinlogStream {
             chosen => chosen,
         };
         let mut request = Vec::new();
-        ComBinlogDumpGtid::new(server_id).with_pos(FIRST_EVENT).with_sids(sids(known)?).serialize(&mut request);
+        ComBinlogDumpGtid::new(server_id)
+            .with_pos(FIRST_EVENT)
+            .with_sids(sids(known)?)
+            .serialize(&mut request);
         connection.start_binlog_dump(&request)?;
         Ok(BinlogStream { connection, checksum, file: String::new() })
     }
@@ -126,7 +132,9 @@ fn refuse_gaps(connection: &mut Connection, known: &GtidSet, stop: &StopToken) -
             return Ok(());
         }
         if Instant::now() >= patience_ends {
-            return Err(Error::from(ErrorKind::SourceDiverged { unknown: unknown.to_string() }).on(Side::Source));
+            return Err(
+                Error::from(ErrorKind::SourceDiverged { unknown: unknown.to_string() }).on(Side::Source)
+            );
         }
         stop.sleep(Duration::from_millis(500))?;
     }
@@ -161,7 +169,8 @@ fn sids(set: &GtidSet) -> Result<Vec<Sid<'static>>> {
     for (uuid, tag, intervals) in set.sids() {
         let mut sid = Sid::new(*uuid);
         if let Some(tag) = tag {
-            let tag = Tag::new(tag.to_owned()).map_err(|_| Error::internal(format!("tag '{tag}' is not one")))?;
+            let tag =
+                Tag::new(tag.to_owned()).map_err(|_| Error::internal(format!("tag '{tag}' is not one")))?;
             sid = sid.with_tag(tag);
         }
         for interval in intervals {

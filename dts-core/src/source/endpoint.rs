@@ -34,7 +34,8 @@ pub struct SourceEndpoint {
 }
 
 /// What every session on the source must have.
-const REQUIRED: [&str; 3] = ["SET SESSION time_zone = '+00:00'", "SET SESSION sql_mode = ''", "SET SESSION autocommit = 1"];
+const REQUIRED: [&str; 3] =
+    ["SET SESSION time_zone = '+00:00'", "SET SESSION sql_mode = ''", "SET SESSION autocommit = 1"];
 
 /// What helps. RDS sets `net_write_timeout` to 60 s, less than a slow target may make us pause; statement limits would cut
 /// a long chunk; statistics must be fresh on 8.0; a generated invisible primary key must be seen.

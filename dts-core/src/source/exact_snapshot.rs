@@ -142,7 +142,9 @@ impl Ladder<'_> {
         for attempt in 0..LOCK_TRIES {
             let turn = usize::try_from(attempt).unwrap_or(usize::MAX).min(LOCK_WAIT_SECONDS.len() - 1);
             match self.locked(rung, LOCK_WAIT_SECONDS[turn])? {
-                Attempt::Taken(connections, position) => return Ok(Ok(ExactSnapshot { connections, position, rung })),
+                Attempt::Taken(connections, position) => {
+                    return Ok(Ok(ExactSnapshot { connections, position, rung }));
+                }
                 Attempt::Denied(error) => {
                     log::info!("no snapshot by {}: {error}", rung.name());
                     return Ok(Err((error, true)));
@@ -171,7 +173,9 @@ impl Ladder<'_> {
                     self.tables.iter().map(|table| format!("{} READ", quote::table(table))).collect();
                 (format!("LOCK TABLES {}", names.join(", ")), "locking a table for a snapshot")
             }
-            Rung::GlobalLock => ("FLUSH TABLES WITH READ LOCK".to_owned(), "locking all tables for a snapshot"),
+            Rung::GlobalLock => {
+                ("FLUSH TABLES WITH READ LOCK".to_owned(), "locking all tables for a snapshot")
+            }
             Rung::Optimistic => return Err(Error::internal("the optimistic way takes no lock")),
         };
         control.execute(
@@ -240,8 +244,8 @@ impl Ladder<'_> {
     /// Opens the snapshots and keeps DDL away from the tables.
     fn open(&self, readers: &mut [Connection]) -> Result<()> {
         for reader in readers.iter_mut() {
-            let done =
-                reader.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", "opening a snapshot")?;
+            let done = reader
+                .execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", "opening a snapshot")?;
             if done.warnings > 0 {
                 return Err(ErrorKind::Unsupported { what: "consistent snapshots".into() }.into());
             }
@@ -249,7 +253,9 @@ impl Ladder<'_> {
         for reader in readers {
             for table in self.tables {
                 let sql = format!("SELECT 1 FROM {} LIMIT 1", quote::table(table));
-                reader.execute(sql, "touching a table in a snapshot").map_err(|error| error.for_table(table))?;
+                reader
+                    .execute(sql, "touching a table in a snapshot")
+                    .map_err(|error| error.for_table(table))?;
             }
         }
         Ok(())

@@ -70,7 +70,9 @@ pub(super) fn prepared_count(connection: &mut Connection) -> Result<usize> {
     match connection.query("XA RECOVER", "looking for prepared XA transactions") {
         Ok(rows) => Ok(rows.len()),
         // 8.0 and later answer 1401 (XAER_RMERR) where XA_RECOVER_ADMIN is missing.
-        Err(error) if error.server_error().is_some_and(|server| server.is_privilege() || server.code == 1401) => {
+        Err(error)
+            if error.server_error().is_some_and(|server| server.is_privilege() || server.code == 1401) =>
+        {
             log::warn!("cannot look for prepared XA transactions: {error}");
             Ok(0)
         }

@@ -205,6 +205,9 @@ mod tests {
             expression(r#"{"p": [1.10, 2]}"#),
             r#"CAST(JSON_OBJECT(JSON_UNQUOTE(CAST(_utf8mb4'"p"' AS JSON)),JSON_ARRAY(CAST('1.10' AS DECIMAL(3,2)),CAST(_utf8mb4'2' AS JSON))) AS JSON)"#
         );
-        assert_eq!(expression("123456789012345678901234567890"), "CAST(CAST('123456789012345678901234567890' AS DECIMAL(30,0)) AS JSON)");
+        assert_eq!(
+            expression("123456789012345678901234567890"),
+            "CAST(CAST('123456789012345678901234567890' AS DECIMAL(30,0)) AS JSON)"
+        );
     }
 }

@@ -101,9 +101,13 @@ fn push_double(sql: &mut Vec<u8>, number: f64) {
 pub fn push_cell(sql: &mut Vec<u8>, cell: &[u8], column: &Column) -> Result<()> {
     match &column.kind {
         ColumnKind::Integer(_) | ColumnKind::Decimal | ColumnKind::Year => {
-            let is_number = !cell.is_empty() && cell.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'.'));
+            let is_number =
+                !cell.is_empty() && cell.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'.'));
             if !is_number {
-                return Err(Error::internal(format!("column '{}' gave a bound that is no number", column.name)));
+                return Err(Error::internal(format!(
+                    "column '{}' gave a bound that is no number",
+                    column.name
+                )));
             }
             sql.extend_from_slice(cell);
         }

@@ -10,7 +10,7 @@ pub mod quote;
 pub mod row_match;
 pub mod select;
 pub mod statement;
-pub mod write;
 mod token;
+pub mod write;
 
 pub use token::Dialect;

@@ -31,7 +31,10 @@ pub fn push_equal(sql: &mut Vec<u8>, value: &Value, column: &Column, leads_index
     }
     match (&column.kind, value) {
         // As a number, exactly: in a sum they would be a DOUBLE.
-        (ColumnKind::Bit | ColumnKind::Year | ColumnKind::Enum(_) | ColumnKind::Set(_), Value::UInt(number)) => {
+        (
+            ColumnKind::Bit | ColumnKind::Year | ColumnKind::Enum(_) | ColumnKind::Set(_),
+            Value::UInt(number),
+        ) => {
             sql.extend_from_slice(format!("CAST({name} AS UNSIGNED)={number}").as_bytes());
             Ok(())
         }
@@ -51,7 +54,10 @@ pub fn push_equal(sql: &mut Vec<u8>, value: &Value, column: &Column, leads_index
             push_digest_equal(sql, &name, bytes);
             Ok(())
         }
-        (ColumnKind::Date | ColumnKind::Time | ColumnKind::DateTime | ColumnKind::Timestamp, Value::Ascii(text)) => {
+        (
+            ColumnKind::Date | ColumnKind::Time | ColumnKind::DateTime | ColumnKind::Timestamp,
+            Value::Ascii(text),
+        ) => {
             if leads_index && !is_partial_date(text.as_bytes()) {
                 push_plain(sql, &name, value, column)?;
                 sql.extend_from_slice(b" AND ");
@@ -92,7 +98,9 @@ fn push_bytes_equal(sql: &mut Vec<u8>, name: &str, bytes: &[u8]) {
 
 fn push_digest_equal(sql: &mut Vec<u8>, name: &str, bytes: &[u8]) {
     let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    sql.extend_from_slice(format!("LENGTH({name})={} AND SHA2({name},256)='{digest}'", bytes.len()).as_bytes());
+    sql.extend_from_slice(
+        format!("LENGTH({name})={} AND SHA2({name},256)='{digest}'", bytes.len()).as_bytes(),
+    );
 }
 
 /// Returns whether a date has a month, day or year of zero.
@@ -133,7 +141,12 @@ mod tests {
         for (kind, value, leads_index, expected) in [
             (ColumnKind::Integer(4), Value::Null, false, "`c``d` IS NULL"),
             (ColumnKind::Integer(4), Value::Int(-5), true, "`c``d`=-5"),
-            (ColumnKind::Set(vec![]), Value::UInt(u64::MAX), false, "CAST(`c``d` AS UNSIGNED)=18446744073709551615"),
+            (
+                ColumnKind::Set(vec![]),
+                Value::UInt(u64::MAX),
+                false,
+                "CAST(`c``d` AS UNSIGNED)=18446744073709551615",
+            ),
             (ColumnKind::Text, Value::Bytes(b"a".to_vec()), false, "CAST(`c``d` AS BINARY)='a'"),
             (
                 ColumnKind::Text,
@@ -141,13 +154,26 @@ mod tests {
                 true,
                 "`c``d`=_utf8mb4'a' AND CAST(`c``d` AS BINARY)='a'",
             ),
-            (ColumnKind::Double, Value::Double(-0.0), false, "`c``d`=-0e0 AND CAST(`c``d` AS CHAR) LIKE '-%'"),
-            (ColumnKind::Float, Value::Float(0.0), false, "`c``d`=0e0 AND CAST(`c``d` AS CHAR) NOT LIKE '-%'"),
+            (
+                ColumnKind::Double,
+                Value::Double(-0.0),
+                false,
+                "`c``d`=-0e0 AND CAST(`c``d` AS CHAR) LIKE '-%'",
+            ),
+            (
+                ColumnKind::Float,
+                Value::Float(0.0),
+                false,
+                "`c``d`=0e0 AND CAST(`c``d` AS CHAR) NOT LIKE '-%'",
+            ),
             (ColumnKind::Date, date, true, "CAST(`c``d` AS CHAR)='2020-00-00'"),
         ] {
             assert_eq!(condition(kind, &value, leads_index), expected);
         }
         let long = condition(ColumnKind::Blob, &Value::Bytes(vec![b'x'; 1000]), false);
-        assert!(long.starts_with("LENGTH(`c``d`)=1000 AND SHA2(`c``d`,256)='44f8354494a5ba03ba1792a8d3e9c534"), "{long}");
+        assert!(
+            long.starts_with("LENGTH(`c``d`)=1000 AND SHA2(`c``d`,256)='44f8354494a5ba03ba1792a8d3e9c534"),
+            "{long}"
+        );
     }
 }

@@ -83,7 +83,12 @@ pub fn rows_in_range(
 ///
 /// # Errors
 /// A bound that is not of the key's type.
-pub fn boundary(table: &TableName, key: &KeyColumns<'_>, lower: Option<&Bound>, rows: u64) -> Result<Vec<u8>> {
+pub fn boundary(
+    table: &TableName,
+    key: &KeyColumns<'_>,
+    lower: Option<&Bound>,
+    rows: u64,
+) -> Result<Vec<u8>> {
     let mut sql = b"SELECT ".to_vec();
     push_names(&mut sql, key);
     sql.extend_from_slice(b" FROM ");
@@ -144,7 +149,13 @@ pub fn push_where(sql: &mut Vec<u8>, key: &KeyColumns<'_>, range: &KeyRange) -> 
 
 /// Appends a comparison of the whole key with a bound, as `(a > 1 OR (a = 1 AND b > 2))`: row constructors would not use
 /// the index before 8.0.
-fn push_comparison(sql: &mut Vec<u8>, key: &KeyColumns<'_>, bound: &Bound, strict: &[u8], last: &[u8]) -> Result<()> {
+fn push_comparison(
+    sql: &mut Vec<u8>,
+    key: &KeyColumns<'_>,
+    bound: &Bound,
+    strict: &[u8],
+    last: &[u8],
+) -> Result<()> {
     let count = key.columns.len();
     let one = |sql: &mut Vec<u8>, position: usize, operator: &[u8]| {
         let column = key.columns[position];

@@ -39,13 +39,18 @@ impl TableWriter {
         let columns: Vec<_> = stored.iter().map(|&position| &schema.columns[position]).collect();
         let insert_head = super::load::insert_head(&schema.name, &columns);
         let mut upsert_tail = Vec::new();
-        upsert_tail.extend_from_slice(if row_alias { b" AS new ON DUPLICATE KEY UPDATE " } else { b" ON DUPLICATE KEY UPDATE " });
+        upsert_tail.extend_from_slice(if row_alias {
+            b" AS new ON DUPLICATE KEY UPDATE "
+        } else {
+            b" ON DUPLICATE KEY UPDATE "
+        });
         for (index, column) in columns.iter().enumerate() {
             if index > 0 {
                 upsert_tail.push(b',');
             }
             let name = quote::identifier(&column.name);
-            let assignment = if row_alias { format!("{name}=new.{name}") } else { format!("{name}=VALUES({name})") };
+            let assignment =
+                if row_alias { format!("{name}=new.{name}") } else { format!("{name}=VALUES({name})") };
             upsert_tail.extend_from_slice(assignment.as_bytes());
         }
         TableWriter { schema, key, stored, insert_head, upsert_tail }
@@ -170,7 +175,10 @@ impl TableWriter {
 
     /// Returns whether an update changes the key, by bytes: a change that the collation does not see counts too.
     pub fn changes_key(&self, before: &[Value], after: &[Value]) -> bool {
-        self.key.iter().flat_map(|key| &key.columns).any(|&position| !is_same(value(before, position), value(after, position)))
+        self.key
+            .iter()
+            .flat_map(|key| &key.columns)
+            .any(|&position| !is_same(value(before, position), value(after, position)))
     }
 
     fn only_key_column(&self) -> Option<usize> {
@@ -187,8 +195,11 @@ impl TableWriter {
                 sql.extend_from_slice(b" AND ");
             }
             let column = &self.schema.columns[position];
-            let leads_index =
-                self.schema.indexes.iter().any(|i| i.parts.first().is_some_and(|p| p.column == Some(position)));
+            let leads_index = self
+                .schema
+                .indexes
+                .iter()
+                .any(|i| i.parts.first().is_some_and(|p| p.column == Some(position)));
             row_match::push_equal(sql, value(image, position), column, leads_index)?;
         }
         sql.extend_from_slice(b" LIMIT 1");

@@ -17,9 +17,7 @@ use crate::full_loader::TablePlan;
 use crate::progress::{Progress, TableState};
 use crate::server::{Flavor, ServerFacts, catalog};
 use crate::source::SourceEndpoint;
-use crate::sql::create_table::{
-    self, CharsetNames, ColumnCharset, CreateTable, DefinitionKind, Explicit,
-};
+use crate::sql::create_table::{self, CharsetNames, ColumnCharset, CreateTable, DefinitionKind, Explicit};
 use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
@@ -96,7 +94,8 @@ impl<'a> Structure<'a> {
             let id = recorded.get(&schema.name).map_or(next_id, |row| row.id);
             next_id = next_id.max(id + 1);
             let is_new = !recorded.contains_key(&schema.name);
-            let plan = self.create_table(&mut source, &mut target, schema, id, is_new, &mut report.rewrites)?;
+            let plan =
+                self.create_table(&mut source, &mut target, schema, id, is_new, &mut report.rewrites)?;
             report.tables.push(plan);
         }
         Ok(report)
@@ -117,7 +116,8 @@ impl<'a> Structure<'a> {
             }
             for row in rows.iter().filter(|row| row.source.database == *database) {
                 let schema = schemas.remove(&row.source).ok_or_else(|| {
-                    Error::from(ErrorKind::NotFound { what: "table", name: row.source.to_string() }).on(Side::Source)
+                    Error::from(ErrorKind::NotFound { what: "table", name: row.source.to_string() })
+                        .on(Side::Source)
                 })?;
                 plans.push(TablePlan { id: row.id, schema, target: row.target.clone() });
             }
@@ -131,7 +131,11 @@ impl<'a> Structure<'a> {
         Ok(databases)
     }
 
-    fn selected_tables(&self, source: &mut Connection, databases: &[catalog::Database]) -> Result<Vec<TableSchema>> {
+    fn selected_tables(
+        &self,
+        source: &mut Connection,
+        databases: &[catalog::Database],
+    ) -> Result<Vec<TableSchema>> {
         let mut schemas = Vec::new();
         for database in databases {
             schemas.extend(catalog::tables(source, self.source.facts(), &database.name, |name| {
@@ -185,8 +189,8 @@ impl<'a> Structure<'a> {
         let name = self.transform.route.target_of(&schema.name);
         let plan = TablePlan { id, schema, target: name };
         let shown = catalog::show_create_table(source, &plan.schema.name)?;
-        let (deferred, notes) =
-            definition(&shown, &plan, self.target.facts()).map_err(|error| error.for_table(&plan.schema.name))?;
+        let (deferred, notes) = definition(&shown, &plan, self.target.facts())
+            .map_err(|error| error.for_table(&plan.schema.name))?;
         rewrites.extend(notes.into_iter().map(|note| format!("{}: {note}", plan.schema.name)));
         if is_new {
             let row = TableRow {
@@ -289,11 +293,16 @@ impl<'a> Structure<'a> {
             .iter()
             .filter(|clause| {
                 let name = index_name(clause);
-                !there.indexes.iter().any(|index| name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&index.name)))
+                !there
+                    .indexes
+                    .iter()
+                    .any(|index| name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&index.name)))
             })
             .collect();
         for statement in create_table::build_indexes_statements(&plan.target, &missing) {
-            connection.execute(statement, "building indexes").map_err(|error| duplicate(error, &plan.target))?;
+            connection
+                .execute(statement, "building indexes")
+                .map_err(|error| duplicate(error, &plan.target))?;
         }
         self.ledger.set_table_state(connection, plan.id, CopyState::Indexed)?;
         if let Some(counters) = progress.table(&plan.schema.name) {
@@ -302,11 +311,18 @@ impl<'a> Structure<'a> {
         Ok(())
     }
 
-    fn add_foreign_keys(&self, tables: &[TablePlan], rows: &BTreeMap<u32, TableRow>, stop: &StopToken) -> Result<()> {
+    fn add_foreign_keys(
+        &self,
+        tables: &[TablePlan],
+        rows: &BTreeMap<u32, TableRow>,
+        stop: &StopToken,
+    ) -> Result<()> {
         let mut connection = self.target.loader_control(stop)?;
         connection.set_answer_timeout(BUILD_PATIENCE);
         for plan in tables {
-            let Some(row) = rows.get(&plan.id).filter(|row| !row.deferred.foreign_keys.is_empty()) else { continue };
+            let Some(row) = rows.get(&plan.id).filter(|row| !row.deferred.foreign_keys.is_empty()) else {
+                continue;
+            };
             let there = catalog::table(&mut connection, self.target.facts(), &plan.target)?;
             if !there.foreign_keys.is_empty() {
                 continue; // One ALTER adds all of a table's keys: some there means all there.
@@ -318,7 +334,9 @@ impl<'a> Structure<'a> {
                 &self.transform.route,
             )?;
             if let Some(sql) = sql {
-                connection.execute(sql, "adding foreign keys").map_err(|error| error.for_table(&plan.target))?;
+                connection
+                    .execute(sql, "adding foreign keys")
+                    .map_err(|error| error.for_table(&plan.target))?;
             }
         }
         Ok(())

@@ -117,7 +117,8 @@ impl TargetEndpoint {
 
     fn leave_out_binlog(&self, connection: &mut Connection) -> Result<()> {
         if !self.options.load_binlog {
-            connection.execute("SET SESSION sql_log_bin = 0", "leaving the target's binary log out of the load")?;
+            connection
+                .execute("SET SESSION sql_log_bin = 0", "leaving the target's binary log out of the load")?;
         }
         Ok(())
     }

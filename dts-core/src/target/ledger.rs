@@ -61,10 +61,9 @@ impl Phase {
     }
 
     fn parse(name: &str) -> Result<Self> {
-        Phase::ALL
-            .into_iter()
-            .find(|phase| phase.name() == name)
-            .ok_or_else(|| Error::internal(format!("phase '{name}' in {SCHEMA}.task is not known to this version")))
+        Phase::ALL.into_iter().find(|phase| phase.name() == name).ok_or_else(|| {
+            Error::internal(format!("phase '{name}' in {SCHEMA}.task is not known to this version"))
+        })
     }
 }
 
@@ -400,11 +399,16 @@ impl Ledger {
             let set = match position(&row.string(1))? {
                 Position::Gtid(set) => set,
                 Position::Coordinates(at) => {
-                    return Err(ErrorKind::Unsupported { what: format!("a checkpoint by file and offset ({at})") }.into());
+                    return Err(ErrorKind::Unsupported {
+                        what: format!("a checkpoint by file and offset ({at})"),
+                    }
+                    .into());
                 }
             };
             checkpoint.applied.merge(&set);
-            checkpoint.workers.insert(row.u64(0).and_then(|worker| u32::try_from(worker).ok()).unwrap_or(0), set);
+            checkpoint
+                .workers
+                .insert(row.u64(0).and_then(|worker| u32::try_from(worker).ok()).unwrap_or(0), set);
         }
         Ok(checkpoint)
     }
@@ -417,6 +421,32 @@ impl Ledger {
             self.literal(),
             quote::string_literal(&applied.to_string())
         )
+    }
+
+    /// Makes this session the only one that applies changes for the task, for as long as it lives; waits for `seconds`.
+    ///
+    /// A session whose client is gone goes on with what it was sent, its COMMIT included. Whoever reads the checkpoint must
+    /// first know that no such session is left: the server gives its lock away only when it has ended.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn lock_apply(&self, connection: &mut Connection, seconds: u32) -> Result<bool> {
+        let sql = format!("SELECT GET_LOCK({}, {seconds})", self.lock_name());
+        Ok(connection.query_row(sql, "becoming the only applier")?.and_then(|row| row.u64(0)) == Some(1))
+    }
+
+    /// Returns the connection number of the session that holds the lock of [`lock_apply`](Self::lock_apply).
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn apply_lock_holder(&self, connection: &mut Connection) -> Result<Option<u64>> {
+        let sql = format!("SELECT IS_USED_LOCK({})", self.lock_name());
+        Ok(connection.query_row(sql, "looking for another applier")?.and_then(|row| row.u64(0)))
+    }
+
+    /// At most 64 characters, whatever the task's name.
+    fn lock_name(&self) -> String {
+        format!("CONCAT('dts:', LEFT(SHA2({}, 256), 40))", self.literal())
     }
 
     /// Removes everything recorded for the task. The data stay.

@@ -212,7 +212,8 @@ impl Connection {
             Some((0x00, event)) => Ok(BinlogPacket::Event(event)),
             Some((0xff, _)) => {
                 let source = result::parse_error(packet);
-                Err(Error::from(ErrorKind::Server { doing: "reading the binary log".into(), source }).on(side))
+                Err(Error::from(ErrorKind::Server { doing: "reading the binary log".into(), source })
+                    .on(side))
             }
             Some((0xfe, _)) if result::is_eof(packet) => Ok(BinlogPacket::End),
             _ => Err(protocol("a packet that is not a binlog event").on(side)),
@@ -275,7 +276,8 @@ impl Connection {
             }
             Some(0xfb) => Err(protocol("a request for a local file").on(self.side)),
             Some(_) => {
-                let count = result::lenenc_int(&mut &packet[..]).and_then(|count| usize::try_from(count).ok());
+                let count =
+                    result::lenenc_int(&mut &packet[..]).and_then(|count| usize::try_from(count).ok());
                 count.map(Head::Columns).ok_or_else(|| protocol("a malformed column count").on(self.side))
             }
             None => Err(protocol("an empty answer").on(self.side)),
@@ -395,7 +397,10 @@ impl LoadSink<'_> {
         let timeout = self.connection.answer_timeout;
         let side = self.connection.side;
         if self.buffer.len() < (8 << 20) {
-            self.connection.packets.write_framed(&mut self.buffer, timeout).map_err(|error| error.on(side))?;
+            self.connection
+                .packets
+                .write_framed(&mut self.buffer, timeout)
+                .map_err(|error| error.on(side))?;
         } else {
             // The file's content is a stream: a giant row may be cut into packets anywhere.
             for part in self.buffer[4..].chunks(4 << 20) {

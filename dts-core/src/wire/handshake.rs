@@ -273,10 +273,16 @@ fn refused(options: &ConnectionOptions, packet: &[u8]) -> Error {
         // 1045, 1044, 1698, 1862 (expired password), 3118 (locked), 3955 (blocked), 1130 (host not allowed).
         1044 | 1045 | 1130 | 1698 | 1862 | 3118 | 3955 => {
             let hint = match source.code {
-                1130 => "The server does not let this machine's address in at all: add it to the account's host part or the whitelist.",
+                1130 => {
+                    "The server does not let this machine's address in at all: add it to the account's host part or the whitelist."
+                }
                 1862 => "The password has expired: set a new one on the server.",
-                3118 | 3955 => "The account is locked: unlock it on the server (ALTER USER ... ACCOUNT UNLOCK).",
-                _ => "Check user and password, and the host part of the account: the server's text shows the host that it sees.",
+                3118 | 3955 => {
+                    "The account is locked: unlock it on the server (ALTER USER ... ACCOUNT UNLOCK)."
+                }
+                _ => {
+                    "Check user and password, and the host part of the account: the server's text shows the host that it sees."
+                }
             };
             Error::from(ErrorKind::AccessDenied { user: options.user.clone(), source }).with_hint(hint)
         }

@@ -32,7 +32,16 @@ pub(super) struct PacketStream {
 
 impl PacketStream {
     pub(super) fn new(stream: Stream, stop: StopToken) -> Self {
-        PacketStream { stream, stop, sequence: 0, buffer: vec![0; BUFFER], start: 0, end: 0, large: Vec::new(), last: None }
+        PacketStream {
+            stream,
+            stop,
+            sequence: 0,
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            large: Vec::new(),
+            last: None,
+        }
     }
 
     pub(super) fn stream(&self) -> &Stream {
@@ -88,7 +97,10 @@ impl PacketStream {
             let length = usize::from(header[0]) | usize::from(header[1]) << 8 | usize::from(header[2]) << 16;
             let sequence = header[3];
             if sequence != self.sequence {
-                return Err(protocol(format!("packet number {sequence} where {} was expected", self.sequence)));
+                return Err(protocol(format!(
+                    "packet number {sequence} where {} was expected",
+                    self.sequence
+                )));
             }
             self.sequence = self.sequence.wrapping_add(1);
             if length < PAYLOAD_MAX && !several {
@@ -146,7 +158,8 @@ impl PacketStream {
         while self.end < wanted {
             match self.stream.read(&mut self.buffer[self.end..]) {
                 Ok(0) => {
-                    let source = io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection");
+                    let source =
+                        io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection");
                     return Err(ErrorKind::ConnectionLost(source).into());
                 }
                 Ok(count) => {
@@ -218,7 +231,12 @@ impl PacketStream {
     }
 
     /// Decides what a failed system call means: a tick of waiting, the end of patience, or a broken connection.
-    fn wait(&self, error: io::Error, silent_since: &mut Option<Instant>, silence_max: Duration) -> Result<()> {
+    fn wait(
+        &self,
+        error: io::Error,
+        silent_since: &mut Option<Instant>,
+        silence_max: Duration,
+    ) -> Result<()> {
         match error.kind() {
             io::ErrorKind::Interrupted => Ok(()),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {

@@ -45,7 +45,8 @@ impl Stream {
                 }))
             }
             Address::Socket(path) => {
-                let stream = UnixStream::connect(path).map_err(|source| connect_error(address, None, source))?;
+                let stream =
+                    UnixStream::connect(path).map_err(|source| connect_error(address, None, source))?;
                 stream
                     .set_read_timeout(Some(TICK))
                     .and_then(|()| stream.set_write_timeout(Some(TICK)))
@@ -77,7 +78,9 @@ impl Stream {
 
 fn connect_error(address: &Address, ip: Option<SocketAddr>, source: io::Error) -> Error {
     let shown = match (address, ip) {
-        (Address::Tcp { host, .. }, Some(ip)) if *host != ip.ip().to_string() => format!("{address} ({})", ip.ip()),
+        (Address::Tcp { host, .. }, Some(ip)) if *host != ip.ip().to_string() => {
+            format!("{address} ({})", ip.ip())
+        }
         _ => address.to_string(),
     };
     let hint = match source.kind() {
@@ -87,7 +90,9 @@ fn connect_error(address: &Address, ip: Option<SocketAddr>, source: io::Error) -
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Some(
             "No answer at all: usually a firewall, security group or whitelist that does not have this machine's address.",
         ),
-        io::ErrorKind::NotFound => Some("There is no such socket file: check the path, and that the server runs."),
+        io::ErrorKind::NotFound => {
+            Some("There is no such socket file: check the path, and that the server runs.")
+        }
         _ => None,
     };
     let error = Error::from(ErrorKind::Connect { address: shown, source });

@@ -10,7 +10,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    StreamOwned,
 };
 
 use super::options::{TlsMode, TlsOptions};
@@ -32,15 +33,19 @@ pub(super) fn wrap(
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, TlsFailure> {
     let address = tcp.peer_addr().map_or_else(|_| host.to_owned(), |peer| peer.to_string());
     let config = client_config(options, &address).map_err(TlsFailure::Other)?;
-    let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| TlsFailure::Other(failure(&address, format!("'{host}' is not a name a certificate can be for"))))?;
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+        TlsFailure::Other(failure(&address, format!("'{host}' is not a name a certificate can be for")))
+    })?;
     let mut connection = ClientConnection::new(Arc::new(config), name)
         .map_err(|error| TlsFailure::Other(failure(&address, error.to_string())))?;
     while connection.is_handshaking() {
         match connection.complete_io(&mut tcp) {
             Ok(_) => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                return Err(TlsFailure::Other(failure(&address, "the server stopped answering in the handshake".into())));
+                return Err(TlsFailure::Other(failure(
+                    &address,
+                    "the server stopped answering in the handshake".into(),
+                )));
             }
             Err(error) => return Err(classify(&address, &error)),
         }
@@ -65,7 +70,8 @@ fn classify(address: &str, error: &io::Error) -> TlsFailure {
         Some(_) => false,
     };
     if too_old {
-        let why = format!("the server offers only TLS 1.0 or 1.1, or ciphers that are no longer safe ({error})");
+        let why =
+            format!("the server offers only TLS 1.0 or 1.1, or ciphers that are no longer safe ({error})");
         return TlsFailure::TooOld(failure(address, why).with_hint(
             "Servers before 5.7.28 often speak no TLS 1.2. Use tls.mode = \"disabled\" inside a private network, or lead \
              the connection through a tunnel (ssh -L, VPN).",
@@ -85,9 +91,10 @@ fn client_config(options: &TlsOptions, address: &str) -> Result<ClientConfig> {
         }
         TlsMode::VerifyIdentity => builder.with_root_certificates(roots(options, address)?),
         TlsMode::VerifyCa => {
-            let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(options, address)?), provider)
-                .build()
-                .map_err(|error| failure(address, error.to_string()))?;
+            let chain =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots(options, address)?), provider)
+                    .build()
+                    .map_err(|error| failure(address, error.to_string()))?;
             builder.dangerous().with_custom_certificate_verifier(Arc::new(ChainOnly(chain)))
         }
     };
@@ -117,9 +124,7 @@ fn roots(options: &TlsOptions, address: &str) -> Result<RootCertStore> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| unreadable(path, &error))
+    CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| unreadable(path, &error))
 }
 
 fn unreadable(path: &Path, error: &rustls::pki_types::pem::Error) -> Error {

@@ -32,10 +32,16 @@ fn fill(source: &Server, rows: u64) {
         connection
             .query_drop(format!(
                 "INSERT INTO log.loose VALUES {}",
-                list(&|n| if n % 3 == 0 { "(NULL,NULL,NULL)".into() } else { format!("({n},IF({n}%2,NULL,'v'),{n})") })
+                list(&|n| if n % 3 == 0 {
+                    "(NULL,NULL,NULL)".into()
+                } else {
+                    format!("({n},IF({n}%2,NULL,'v'),{n})")
+                })
             ))
             .unwrap();
-        connection.query_drop(format!("INSERT INTO log.keyed VALUES {}", list(&|n| format!("({},{n})", n + 1)))).unwrap();
+        connection
+            .query_drop(format!("INSERT INTO log.keyed VALUES {}", list(&|n| format!("({},{n})", n + 1))))
+            .unwrap();
     }
 }
 
@@ -68,7 +74,9 @@ fn step(connection: &mut mysql::Conn, dice: &mut Dice, rows: u64) {
             plain_row(n)
         ),
         7 => format!("DELETE FROM log.keyed WHERE id = {m}"),
-        _ => format!("BEGIN; DELETE FROM log.loose WHERE u = {m}; INSERT INTO log.loose VALUES ({m},NULL,1); COMMIT"),
+        _ => format!(
+            "BEGIN; DELETE FROM log.loose WHERE u = {m}; INSERT INTO log.loose VALUES ({m},NULL,1); COMMIT"
+        ),
     };
     connection.query_iter(sql).unwrap().for_each(drop);
 }
@@ -79,7 +87,7 @@ fn consistency_of(report: &dts_core::migration::RunReport, table: &str) -> &'sta
 
 fn duplicates_while_written(generation: Generation) {
     let pair = Pair::start(generation);
-    let rows = 10_000;
+    let rows = 3_000;
     fill(&pair.source, rows);
     let mut dice = Dice(seed());
     let writer = Writer::start(&pair.source, move |connection, _| step(connection, &mut dice, rows));
@@ -108,7 +116,7 @@ fn duplicates_while_written_new_to_new() {
 /// Ended again and again in the middle of copy and apply: nothing is lost, nothing is there twice.
 fn interrupted(generation: Generation) {
     let pair = Pair::start(generation);
-    let rows = 20_000;
+    let rows = 5_000;
     fill(&pair.source, rows);
     let seed = seed();
     let mut dice = Dice(seed);
@@ -150,7 +158,11 @@ fn interrupted_new_to_new() {
 fn exact(options: ServerOptions) {
     let source = Server::start(options).unwrap();
     source.exec("CREATE DATABASE e; CREATE TABLE e.t (n INT); CREATE TABLE e.other (n INT)");
-    source.create_account("tables", "pw", &["SELECT, LOCK TABLES ON e.*", "REPLICATION CLIENT, REPLICATION SLAVE ON *.*"]);
+    source.create_account(
+        "tables",
+        "pw",
+        &["SELECT, LOCK TABLES ON e.*", "REPLICATION CLIENT, REPLICATION SLAVE ON *.*"],
+    );
     source.create_account("reload", "pw", &["SELECT ON e.*", "RELOAD, REPLICATION CLIENT ON *.*"]);
     source.create_account("least", "pw", &["SELECT ON e.*", "REPLICATION CLIENT ON *.*"]);
     let base = GtidSet::parse(&source.query_one::<String>("SELECT @@GLOBAL.gtid_executed")).unwrap();
@@ -202,7 +214,8 @@ fn exact_snapshots_of_a_new_server() {
 /// What an open transaction has changed is neither in the snapshot nor left out afterwards; other tables stay free.
 fn open_transaction(generation: Generation) {
     let pair = Pair::start(generation);
-    pair.source.exec(&format!("SET SESSION sql_mode = ''; {SCHEMA} INSERT INTO plain (a) VALUES (1),(1),(2)"));
+    pair.source
+        .exec(&format!("SET SESSION sql_mode = ''; {SCHEMA} INSERT INTO plain (a) VALUES (1),(1),(2)"));
     let mut open = pair.source.root();
     open.query_drop("SET SESSION autocommit = 0").unwrap();
     open.query_drop("INSERT INTO log.plain (a) VALUES (3)").unwrap();
@@ -252,7 +265,9 @@ fn every_type(generation: Generation) {
     // One of each two equal rows.
     let ids: u64 = source.query_first("SELECT COUNT(DISTINCT id) FROM types.updated").unwrap().unwrap();
     for id in 0..ids {
-        source.query_drop(format!("UPDATE types.updated SET id = id + 1000 WHERE id = {id} LIMIT 1")).unwrap();
+        source
+            .query_drop(format!("UPDATE types.updated SET id = id + 1000 WHERE id = {id} LIMIT 1"))
+            .unwrap();
         source.query_drop(format!("DELETE FROM types.deleted WHERE id = {id} LIMIT 1")).unwrap();
     }
     run(&migration, Until::Synced);
@@ -324,8 +339,8 @@ fn generated_key(shown: bool) {
     writer.finish();
     run(&migration, Until::Synced);
     let rows = "SELECT my_row_id, a, b FROM g.t ORDER BY my_row_id";
-    let (ours, theirs): (Vec<(u64, u64, Option<String>)>, Vec<_>) = (pair.source.query(rows), pair.target.query(rows));
-    assert_eq!(ours, theirs);
+    let ours: Vec<(u64, u64, Option<String>)> = pair.source.query(rows);
+    assert_eq!(ours, pair.target.query(rows));
     dump::assert_equal(&pair.source, &pair.target, "g");
 }
 
@@ -356,6 +371,6 @@ fn hidden_row_id_of_rds() {
     );
     run(&migration, Until::Synced);
     let rows = "SELECT a, b FROM r.t ORDER BY a, b";
-    let (ours, theirs): (Vec<(u64, Option<String>)>, Vec<_>) = (pair.source.query(rows), pair.target.query(rows));
-    assert_eq!(ours, theirs);
+    let ours: Vec<(u64, Option<String>)> = pair.source.query(rows);
+    assert_eq!(ours, pair.target.query(rows));
 }

@@ -17,7 +17,6 @@ CREATE TABLE orders (id BIGINT NOT NULL AUTO_INCREMENT, customer INT UNSIGNED NO
 ";
 
 fn fill(pair: &Pair, rows: u64) {
-
     pair.source.exec(&format!("SET SESSION sql_mode = ''; {SCHEMA}"));
     let mut connection = pair.source.root();
     connection.query_drop("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'").unwrap();
@@ -33,7 +32,12 @@ fn fill(pair: &Pair, rows: u64) {
         connection
             .query_drop(format!(
                 "INSERT INTO shop.item VALUES {}",
-                list(&|id| format!("('Code{}',{},{id}.25,REPEAT(x'00FF5C0A09',{}),'0000-00-00')", id / 3, id % 3, id % 5))
+                list(&|id| format!(
+                    "('Code{}',{},{id}.25,REPEAT(x'00FF5C0A09',{}),'0000-00-00')",
+                    id / 3,
+                    id % 3,
+                    id % 5
+                ))
             ))
             .unwrap();
         connection

@@ -96,7 +96,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(server: &Server, mut step: impl FnMut(&mut mysql::Conn, u64) + Send + 'static) -> Writer {
+    pub(crate) fn start(
+        server: &Server,
+        mut step: impl FnMut(&mut mysql::Conn, u64) + Send + 'static,
+    ) -> Writer {
         let stop = Arc::new(AtomicBool::new(false));
         let steps = Arc::new(AtomicU64::new(0));
         let mut connection = server.root();

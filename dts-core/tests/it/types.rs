@@ -23,13 +23,23 @@ pub(crate) const COLUMNS: &[(&str, &[&str])] = &[
     ("b1 BIT(1)", &["b'1'", "b'0'", "NULL"]),
     ("b13 BIT(13)", &["b'1010101010101'", "b'0'", "b'1111111111111'", "x'0A'"]),
     ("b64 BIT(64)", &["x'FFFFFFFFFFFFFFFF'", "x'5C090A00'", "b'0'"]),
-    ("d1 DECIMAL(65,30)", &["99999999999999999999999999999999999.999999999999999999999999999999", "-0.000000000000000000000000000001", "0"]),
+    (
+        "d1 DECIMAL(65,30)",
+        &[
+            "99999999999999999999999999999999999.999999999999999999999999999999",
+            "-0.000000000000000000000000000001",
+            "0",
+        ],
+    ),
     ("d2 DECIMAL(10,0)", &["-9999999999", "9999999999", "0"]),
     ("d3 DECIMAL(5,5)", &["0.12345", "-0.99999", "0.00001"]),
     ("d4 DECIMAL(9,2) UNSIGNED", &["1234567.89", "0.10", "0"]),
     ("f FLOAT", &["16777217", "1.2345678", "-3.4028234e38", "1.17549435e-38", "0.1", "-0e0"]),
     ("fd FLOAT(7,3)", &["1234.567", "-0.001", "0"]),
-    ("db DOUBLE", &["1.7976931348623157e308", "2.2250738585072014e-308", "0.1", "-0e0", "12345678901234567", "1e22"]),
+    (
+        "db DOUBLE",
+        &["1.7976931348623157e308", "2.2250738585072014e-308", "0.1", "-0e0", "12345678901234567", "1e22"],
+    ),
     ("dt DATE", &["'0000-00-00'", "'2020-00-00'", "'1000-01-01'", "'9999-12-31'", "'2000-02-29'"]),
     ("t0 TIME", &["'-838:59:59'", "'838:59:59'", "'00:00:00'", "'-00:00:01'"]),
     ("t1 TIME(1)", &["'-00:00:00.1'", "'-12:34:56.9'", "'00:00:00.1'"]),
@@ -37,14 +47,26 @@ pub(crate) const COLUMNS: &[(&str, &[&str])] = &[
     ("t3 TIME(3)", &["'-00:00:00.001'", "'23:59:59.999'"]),
     ("t4 TIME(4)", &["'-00:00:00.0001'", "'00:00:00.9999'"]),
     ("t6 TIME(6)", &["'-00:00:00.000001'", "'838:59:58.999999'"]),
-    ("dt0 DATETIME", &["'0000-00-00 00:00:00'", "'1000-01-01 00:00:00'", "'9999-12-31 23:59:59'", "'2020-01-00 10:00:00'"]),
+    (
+        "dt0 DATETIME",
+        &["'0000-00-00 00:00:00'", "'1000-01-01 00:00:00'", "'9999-12-31 23:59:59'", "'2020-01-00 10:00:00'"],
+    ),
     ("dt3 DATETIME(3)", &["'1969-12-31 23:59:59.999'", "'0000-00-00 00:00:00'", "'2038-01-19 03:14:08.001'"]),
     ("dt6 DATETIME(6)", &["'2020-06-01 12:34:56.000001'", "'9999-12-31 23:59:59.999999'"]),
-    ("ts0 TIMESTAMP NULL DEFAULT NULL", &["'1970-01-01 00:00:01'", "'2038-01-19 03:14:07'", "'0000-00-00 00:00:00'", "NULL"]),
-    ("ts6 TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)", &["'2020-03-29 02:30:00.123456'", "'0000-00-00 00:00:00.000000'", "'1970-01-01 00:00:01.000001'"]),
+    (
+        "ts0 TIMESTAMP NULL DEFAULT NULL",
+        &["'1970-01-01 00:00:01'", "'2038-01-19 03:14:07'", "'0000-00-00 00:00:00'", "NULL"],
+    ),
+    (
+        "ts6 TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6)",
+        &["'2020-03-29 02:30:00.123456'", "'0000-00-00 00:00:00.000000'", "'1970-01-01 00:00:01.000001'"],
+    ),
     ("y YEAR", &["0", "1901", "2155", "2000"]),
     ("ch CHAR(10) CHARACTER SET utf8mb4", &["'trail   '", "''", "'\u{1F600}x'", "'A\\\\b\\tc\\nd'"]),
-    ("vc VARCHAR(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", &["'trail   '", "CONCAT('nul',CHAR(0),'x')", "'\\'quote\\' \\\\N \\\\'", "''"]),
+    (
+        "vc VARCHAR(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        &["'trail   '", "CONCAT('nul',CHAR(0),'x')", "'\\'quote\\' \\\\N \\\\'", "''"],
+    ),
     ("vl VARCHAR(300) CHARACTER SET latin1", &["x'E9E8FF80'", "REPEAT('\u{e9}', 300)", "''"]),
     ("vg VARCHAR(50) CHARACTER SET gbk", &["x'C4E3BAC3'", "x'815C'", "'ascii'"]),
     ("vs VARCHAR(50) CHARACTER SET sjis", &["x'835C8145'", "'a'"]),
@@ -63,20 +85,29 @@ pub(crate) const COLUMNS: &[(&str, &[&str])] = &[
     ("en ENUM('a','b,c','d''e','\u{e9}') CHARACTER SET utf8mb4", &["1", "2", "3", "4", "0", "NULL"]),
     ("ee ENUM('','x') CHARACTER SET latin1", &["1", "2", "0"]),
     ("st SET('a','b','c''d','\u{4f60}') CHARACTER SET utf8mb4", &["15", "0", "5", "NULL"]),
-    ("s64 SET('1','2','3','4','5','6','7','8','9','10','11','12','13','14','15','16','17')", &["131071", "65536", "1"]),
-    ("g GEOMETRY", &["ST_GeomFromText('POINT(1.5 -2)', 4326)", "ST_GeomFromText('POLYGON((0 0,1 0,1 1,0 0))')", "NULL"]),
+    (
+        "s64 SET('1','2','3','4','5','6','7','8','9','10','11','12','13','14','15','16','17')",
+        &["131071", "65536", "1"],
+    ),
+    (
+        "g GEOMETRY",
+        &["ST_GeomFromText('POINT(1.5 -2)', 4326)", "ST_GeomFromText('POLYGON((0 0,1 0,1 1,0 0))')", "NULL"],
+    ),
     ("pt POINT", &["ST_GeomFromText('POINT(3 4)', 0)", "NULL"]),
 ];
 
 pub(crate) const COLUMNS_NEW: &[(&str, &[&str])] = &[
-    ("js JSON", &[
-        "JSON_OBJECT('d', CAST('1.10' AS DECIMAL(5,2)), 't', CAST('2020-01-02 03:04:05.6' AS DATETIME(6)), 'x', CAST('12:00:00' AS TIME))",
-        "'{\"a\": [1, -1, 1.5, 1e100, 18446744073709551615, null, true, \"\u{e9}\\\\u0000\\\\n\\\\\\\\\"], \"\": {}}'",
-        "CAST(CAST('12345678901234567890.1234567890' AS DECIMAL(40,10)) AS JSON)",
-        "JSON_ARRAY(CAST('0.000' AS DECIMAL(4,3)), JSON_OBJECT('k\"\\\\', CAST(-5.50 AS DECIMAL(4,2))), '1.10')",
-        "'\"\"'",
-        "NULL",
-    ]),
+    (
+        "js JSON",
+        &[
+            "JSON_OBJECT('d', CAST('1.10' AS DECIMAL(5,2)), 't', CAST('2020-01-02 03:04:05.6' AS DATETIME(6)), 'x', CAST('12:00:00' AS TIME))",
+            "'{\"a\": [1, -1, 1.5, 1e100, 18446744073709551615, null, true, \"\u{e9}\\\\u0000\\\\n\\\\\\\\\"], \"\": {}}'",
+            "CAST(CAST('12345678901234567890.1234567890' AS DECIMAL(40,10)) AS JSON)",
+            "JSON_ARRAY(CAST('0.000' AS DECIMAL(4,3)), JSON_OBJECT('k\"\\\\', CAST(-5.50 AS DECIMAL(4,2))), '1.10')",
+            "'\"\"'",
+            "NULL",
+        ],
+    ),
     ("vv VECTOR(3)", &["STRING_TO_VECTOR('[1.5,-2,3e10]')", "NULL"]),
     ("gv INT GENERATED ALWAYS AS (ti + 1) VIRTUAL", &[]),
     ("gs VARCHAR(20) GENERATED ALWAYS AS (HEX(bn)) STORED", &[]),
@@ -137,7 +168,11 @@ fn every_type(generation: Generation, method: LoadMethod) {
     dump::assert_equal(&pair.source, &pair.target, "types");
 
     let columns = names.join(",");
-    source.query_drop(format!("INSERT INTO types.inserted (id,{columns}) SELECT id,{columns} FROM types.copied")).unwrap();
+    source
+        .query_drop(format!(
+            "INSERT INTO types.inserted (id,{columns}) SELECT id,{columns} FROM types.copied"
+        ))
+        .unwrap();
     // Every row takes the values of the next one.
     let count: u64 = source.query_first("SELECT COUNT(*) FROM types.copied").unwrap().unwrap();
     let set: Vec<String> = names.iter().map(|name| format!("u.{name} = c.{name}")).collect();
