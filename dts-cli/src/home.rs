@@ -18,6 +18,7 @@ impl Home {
         given
             .or_else(|| absolute("XDG_STATE_HOME").map(|state| state.join("dts")))
             .or_else(|| absolute("HOME").map(|home| home.join(".local/state/dts")))
+            .and_then(|path| std::path::absolute(path).ok())
             .map(Home)
             .ok_or_else(|| Error::invalid("$HOME", "", "a folder; or give one with --home"))
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dts_core::checker::{CheckMode, CheckOptions, CheckProgress, CheckReport};
-use dts_core::error::{Error, Recovery, Result};
+use dts_core::error::{Error, ErrorKind, Recovery, Result};
 use dts_core::migration::{RunReport, State, Until};
 use dts_core::progress::{Progress, ProgressSnapshot};
 use dts_core::stop::StopToken;
@@ -36,18 +36,25 @@ const BEHIND_LAG: Duration = Duration::from_secs(10);
 /// How often and how patiently something is tried again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// Attempts in a row without any progress in between.
+    /// Attempts in a row.
     pub(crate) attempts_max: u32,
     /// The first wait; each next one is twice as long.
     pub(crate) first: Duration,
     /// The longest wait.
     pub(crate) longest: Duration,
+    /// An attempt that lasted this long had worked; the next failure counts as the first one.
+    pub(crate) recovered: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         // 1 + 2 + 4 + 8 + 16 + 32 + 60 + 60 s: about three minutes, enough for a server's restart or fail-over.
-        Patience { attempts_max: 8, first: Duration::from_secs(1), longest: Duration::from_secs(60) }
+        Patience {
+            attempts_max: 8,
+            first: Duration::from_secs(1),
+            longest: Duration::from_secs(60),
+            recovered: Duration::from_secs(300),
+        }
     }
 }
 
@@ -207,7 +214,7 @@ impl<'a> Runner<'a> {
         }
         // A task without changes ends by itself once its rows are consistent and its indexes are built.
         let until = if goal == Goal::Loaded { Until::Loaded } else { Until::Synced };
-        let report = self.patiently(|progress| self.job.engine.run(until, &self.stop, progress))?;
+        let report = self.patiently(|| self.job.engine.run(until, &self.stop, &self.fresh_progress()))?;
         self.desk().target_position.clone_from(&report.target_position);
         if goal == Goal::Loaded || !is_incremental {
             return Ok(Outcome { report: Some(report), check: None });
@@ -215,33 +222,35 @@ impl<'a> Runner<'a> {
         // Nobody applies while this thread compares, so the check does.
         let check = match self.job.check.mode {
             CheckMode::None => None,
-            _ => Some(self.patiently(|_| self.check(true))?),
+            _ => Some(self.patiently(|| self.check(true, &self.stop))?),
         };
         Ok(Outcome { report: Some(report), check })
     }
 
     /// Applies until it is stopped, and compares beside it once it is in sync.
     fn stay_in_sync(&self) -> Result<Outcome> {
-        let ended = StopToken::new();
+        let beside = self.stop.child();
         std::thread::scope(|scope| {
-            scope.spawn(|| self.check_once_in_sync(&ended));
-            let result = self.patiently(|progress| self.job.engine.run(Until::Stopped, &self.stop, progress));
-            ended.stop();
+            scope.spawn(|| self.check_once_in_sync(&beside));
+            let result =
+                self.patiently(|| self.job.engine.run(Until::Stopped, &self.stop, &self.fresh_progress()));
+            // Without an applier the check would wait in vain.
+            beside.stop();
             result.map(|report| Outcome { report: Some(report), check: None })
         })
     }
 
     /// A comparison that cannot be made is no reason to stop applying: it is said, and can be made by hand.
-    fn check_once_in_sync(&self, ended: &StopToken) {
+    fn check_once_in_sync(&self, stop: &StopToken) {
         if self.job.check.mode == CheckMode::None {
             return;
         }
         while !self.desk().progress.snapshot().in_sync {
-            if ended.sleep(LOOK_EVERY).is_err() || self.stop.is_stopped() {
+            if stop.sleep(LOOK_EVERY).is_err() {
                 return;
             }
         }
-        match self.check(false) {
+        match self.check(false, stop) {
             Ok(report) => self.console.text(&check::full(&report, self.console.has_color())),
             Err(error) if error.is_interrupted() => {}
             Err(error) => self.console.note(&format!(
@@ -251,10 +260,10 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn check(&self, apply_here: bool) -> Result<CheckReport> {
+    fn check(&self, apply_here: bool, stop: &StopToken) -> Result<CheckReport> {
         let progress = Arc::new(CheckProgress::new());
         self.desk().check = Some(progress.clone());
-        let report = self.job.engine.check(self.job.check.clone(), apply_here, &self.stop, &progress);
+        let report = self.job.engine.check(self.job.check.clone(), apply_here, stop, &progress);
         self.desk().check = None;
         let report = report?;
         let document = CheckDocument::from(&report);
@@ -263,13 +272,12 @@ impl<'a> Runner<'a> {
         Ok(report)
     }
 
-    /// Tries again after transient errors, with growing waits, as long as there is progress now and then.
-    fn patiently<T>(&self, mut attempt: impl FnMut(&Progress) -> Result<T>) -> Result<T> {
+    /// Tries again after transient errors, with growing waits.
+    fn patiently<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
         let mut attempts = 0;
         loop {
-            let progress = self.fresh_progress();
-            let before = done(&progress.snapshot());
-            let error = match attempt(&progress) {
+            let begun = Instant::now();
+            let error = match attempt() {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
@@ -277,7 +285,7 @@ impl<'a> Runner<'a> {
             if !is_transient || self.stop.is_stopped() {
                 return Err(error);
             }
-            attempts = if done(&progress.snapshot()) > before { 1 } else { attempts + 1 };
+            attempts = if begun.elapsed() >= self.patience.recovered { 1 } else { attempts + 1 };
             if attempts > self.patience.attempts_max {
                 return Err(error);
             }
@@ -347,22 +355,32 @@ impl<'a> Runner<'a> {
         let mut display = Display::new(self.console);
         let mut meter = Meter::default();
         let (mut write_at, mut sample_at) = (Instant::now(), Instant::now() + SAMPLE_EVERY);
+        let (mut last_step, mut announced) = (None, false);
         loop {
             let is_last = ended.is_stopped();
             let now = Instant::now();
-            let progress = self.desk().progress.clone();
+            let (state, progress, check) = {
+                let desk = self.desk();
+                (desk.state, desk.progress.clone(), desk.check.as_ref().map(|check| check.counts()))
+            };
             let snapshot = progress.snapshot();
             let rates = meter.rates(now, &snapshot);
-            self.follow(&snapshot);
-            let (state, check) = {
-                let desk = self.desk();
-                (desk.state, desk.check.as_ref().map(|check| check.counts()))
-            };
-            let view = View { name: self.job.task, state, snapshot: &snapshot, rates, check };
+            let next = self.state_after(state, &snapshot);
+            let shown = next.map_or(state, |(next, _)| next);
+            let view = View { name: self.job.task, state: shown, snapshot: &snapshot, rates, check };
             display.show(&view);
-            if now >= write_at || is_last {
+            if now >= write_at || is_last || next.is_some() || snapshot.step != last_step {
                 write_at = now + WRITE_EVERY;
+                last_step = snapshot.step;
                 self.write(&view);
+            }
+            // After the status is written, so that nobody sees a new state beside old counters.
+            if let Some((next, reason)) = next {
+                self.follow(state, next, reason);
+                if next == State::ReadyToComplete && !announced {
+                    announced = true;
+                    self.announce();
+                }
             }
             if now >= sample_at {
                 sample_at = now + SAMPLE_EVERY;
@@ -375,31 +393,35 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Changes of state that the counters show.
-    fn follow(&self, snapshot: &ProgressSnapshot) {
-        let state = self.desk().state;
-        let next = match state {
+    /// Says what to do next, once there is something to do.
+    fn announce(&self) {
+        let task = self.desk().store.get(self.job.task);
+        if let Ok(task) = task {
+            self.console.note(&format!("{}: {}", self.job.task, status::document(&task, None).next_action));
+        }
+    }
+
+    /// Returns the state that the counters show to follow, and why.
+    fn state_after(&self, state: State, snapshot: &ProgressSnapshot) -> Option<(State, &'static str)> {
+        let lag_is = |within: fn(Duration) -> bool| snapshot.lag.is_some_and(within);
+        match state {
             State::Running | State::ReadyToComplete | State::Retrying if self.stop.is_stopped() => {
-                State::Pausing
+                Some((State::Pausing, "asked to stop"))
             }
-            State::Running if snapshot.in_sync && snapshot.lag.is_some_and(|lag| lag <= READY_LAG) => {
-                State::ReadyToComplete
+            State::Running if snapshot.in_sync && lag_is(|lag| lag <= READY_LAG) => {
+                Some((State::ReadyToComplete, "in sync"))
             }
-            State::ReadyToComplete
-                if !snapshot.in_sync || snapshot.lag.is_none_or(|lag| lag > BEHIND_LAG) =>
-            {
-                State::Running
+            State::ReadyToComplete if !snapshot.in_sync || !lag_is(|lag| lag <= BEHIND_LAG) => {
+                Some((State::Running, "fell behind"))
             }
-            _ => return,
-        };
-        let reason = match next {
-            State::Pausing => "asked to stop",
-            State::ReadyToComplete => "in sync",
-            _ => "fell behind",
-        };
-        // The other thread may have changed the state meanwhile; then this one was out of date.
+            _ => None,
+        }
+    }
+
+    /// Brings the task from `state` to `next`, unless the other thread has changed its state meanwhile.
+    fn follow(&self, state: State, next: State, reason: &str) {
         let mut desk = self.desk();
-        if desk.state == state {
+        if desk.state == state && desk.lease_lost.is_none() {
             match desk.store.advance(self.job.task, next, reason, None) {
                 Ok(_) => desk.state = next,
                 Err(error) => log::warn!("{error}"),
@@ -410,6 +432,10 @@ impl<'a> Runner<'a> {
     fn write(&self, view: &View<'_>) {
         let mut document = status::of_progress(view);
         let mut desk = self.desk();
+        if desk.lease_lost.is_some() {
+            // What is written about the task is the new holder's business.
+            return;
+        }
         document.target_position.clone_from(&desk.target_position);
         let text = serde_json::to_string(&document).unwrap_or_default();
         let written = desk.store.write_status(self.job.task, &text);
@@ -420,7 +446,7 @@ impl<'a> Runner<'a> {
         let beat = lock(&self.lease).beat();
         match beat {
             Ok(()) => {}
-            Err(error) if matches!(error.kind(), dts_core::error::ErrorKind::IllegalState { .. }) => {
+            Err(error) if matches!(error.kind(), ErrorKind::IllegalState { .. }) => {
                 // Two processes on one task must never be.
                 self.desk().lease_lost.get_or_insert(error);
                 self.stop.stop();
@@ -446,6 +472,9 @@ impl<'a> Runner<'a> {
 
     fn advance(&self, next: State, reason: &str, error: Option<&ErrorDocument>) -> Result<()> {
         let mut desk = self.desk();
+        if desk.lease_lost.is_some() {
+            return Err(ErrorKind::Interrupted.into());
+        }
         if desk.state == State::Pausing && matches!(next, State::Running | State::Retrying) {
             // The stop came between two attempts.
             return self.stop.check();
@@ -458,11 +487,6 @@ impl<'a> Runner<'a> {
     fn desk(&self) -> MutexGuard<'_, Desk> {
         lock(&self.desk)
     }
-}
-
-/// What must have grown for an attempt to count as progress.
-fn done(snapshot: &ProgressSnapshot) -> (u64, u64) {
-    (snapshot.rows_done, snapshot.transactions_applied)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -74,6 +74,8 @@ impl Server {
         command.arg(format!("--server-id={}", self.port()));
         command.arg(data_folder::option("--socket=", &self.socket));
         command.arg(data_folder::option("--pid-file=", &self.claim.folder().join("server.pid")));
+        // A server that starts removes all temporary tables from its folder, those of other servers included.
+        command.arg(data_folder::option("--tmpdir=", self.claim.folder()));
         command.args(self.options.server_args());
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.map_err(TestbedError::io("opening", &self.log))?;

@@ -76,7 +76,7 @@ fn play(args: &DemoArgs, console: &Console, stop: &StopToken) -> Result<ExitStat
     let mut store = Store::open(&home)?;
     store.enter(&file)?;
 
-    story.tell("an application begins to write on the source: about 200 transactions a second");
+    story.tell("an application begins to write on the source: up to 200 transactions a second");
     let options = WriterOptions { seed, ..WriterOptions::default() };
     let writer = Writer::start(&stage.source, &stage.shop, &options);
 
@@ -114,8 +114,8 @@ fn play(args: &DemoArgs, console: &Console, stop: &StopToken) -> Result<ExitStat
     let rows = stage.shop.row_count(&stage.target);
     let document = DemoDocument {
         seed,
-        from: stage.source.installation().full_version().to_owned(),
-        to: stage.target.installation().full_version().to_owned(),
+        from: format!("MySQL {}", stage.source.installation().full_version()),
+        to: format!("MySQL {}", stage.target.installation().full_version()),
         rows_at_the_beginning: stage.rows,
         rows,
         copy: demo::Copy::of(&copied),

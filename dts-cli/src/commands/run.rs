@@ -51,7 +51,8 @@ pub(super) fn execute(args: &RunArgs, home: &Home, console: &Console) -> Result<
     let document = status::document(&task, reader.last_conclusion(name)?.as_deref());
     console.document(&document);
     let Some(outcome) = outcome else {
-        console.text(&format!("{name}: paused. Run again to resume: {}", document.next_action));
+        console.text(&format!("{name}: paused; what is done stays done. Run again to resume."));
+        console.text(&format!("next: {}", document.next_action));
         return Ok(ExitStatus::Interrupted);
     };
     if let Some(report) = &outcome.report {

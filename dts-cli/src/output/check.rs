@@ -91,7 +91,7 @@ fn rows(tables: &[&TableCheck], color: bool) -> String {
             cell(note.trim(), Tone::Plain),
         ]);
     }
-    render(&out)
+    render(out)
 }
 
 fn keys(table: &TableCheck) -> String {

@@ -5,7 +5,7 @@ use dts_testbed::shop::WriterReport;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::format::{bytes, count, counted, duration, per_second};
+use super::format::{bytes, count, counted, duration, whole};
 use super::json::{CheckDocument, StatusDocument};
 
 /// What the demo did.
@@ -104,7 +104,7 @@ pub(crate) fn summary(document: &DemoDocument, color: bool) -> String {
     let mut text = format!(
         "
   moved        {} to {}
-  copy         {} of {}, {} in {} ({} rows)
+  copy         {} of {}, {} in {} ({} rows/s)
   meanwhile    {} committed, {} written; every one of them arrived
   live check   {} over {}, while the application was writing
   caught up    {} after the application stopped
@@ -117,7 +117,7 @@ pub(crate) fn summary(document: &DemoDocument, color: bool) -> String {
         counted(copy.tables as u64, "table"),
         bytes(copy.bytes),
         seconds(copy.seconds),
-        per_second(copy.rows_per_second),
+        whole(copy.rows_per_second),
         counted(application.transactions, "transaction"),
         counted(application.rows, "row"),
         document.live_check.conclusion,

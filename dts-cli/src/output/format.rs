@@ -31,15 +31,20 @@ pub(crate) fn bytes(number: u64) -> String {
     format!("{number:.0} B")
 }
 
-/// Returns a rate, rounded.
-pub(crate) fn per_second(rate: f64) -> String {
+/// Returns a number of rows or the like, rounded.
+pub(crate) fn whole(number: f64) -> String {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a rate is never negative, and `as` keeps to the limits of u64"
+        reason = "it is never negative, and `as` keeps to the limits of u64"
     )]
-    let whole = rate.round() as u64;
-    format!("{}/s", count(whole))
+    let whole = number.round() as u64;
+    count(whole)
+}
+
+/// Returns a rate, rounded.
+pub(crate) fn per_second(rate: f64) -> String {
+    format!("{}/s", whole(rate))
 }
 
 /// Returns a duration as `4.2 s`, `3 min 20 s` or `2 h 05 min`.

@@ -34,6 +34,10 @@ pub(crate) fn document(task: &Task, conclusion: Option<&str>) -> StatusDocument 
         // Rates are of the moment; nobody works at this one.
         document.rows_per_second = 0.0;
         document.eta_seconds = None;
+        let now = if task.state == State::Failed { StepState::Failed } else { StepState::Waiting };
+        for step in document.steps.iter_mut().filter(|step| step.state == StepState::Running.name()) {
+            now.name().clone_into(&mut step.state);
+        }
     }
     document.allowed_actions = task
         .state
@@ -73,7 +77,8 @@ pub(crate) fn one(task: &Task, document: &StatusDocument, color: bool) -> String
         line("rows", rows);
     }
     if let Some(lag) = document.lag_seconds {
-        line("lag", format!("{lag:.1} s, {} waiting", bytes(document.spool_bytes)));
+        let when = if task.state.is_active() { "" } else { " when it was looked at last" };
+        line("lag", format!("{lag:.1} s, {} waiting{when}", bytes(document.spool_bytes)));
     }
     if document.retries > 0 {
         line("retries", document.retries.to_string());
@@ -106,7 +111,7 @@ pub(crate) fn one(task: &Task, document: &StatusDocument, color: bool) -> String
                 cell(&entry.state, tone),
             ]);
         }
-        text.push_str(&render(&out));
+        text.push_str(&render(out));
     }
     text.push_str(&format!("\n\nnext: {}\n", document.next_action));
     text
@@ -129,7 +134,7 @@ fn steps(steps: &[StepDocument], color: bool) -> String {
             cell(step.finished_at.as_deref().unwrap_or_default(), Tone::Plain),
         ]);
     }
-    render(&out)
+    render(out)
 }
 
 /// Returns all tasks for people.
@@ -156,7 +161,7 @@ pub(crate) fn list(tasks: &[(Task, StatusDocument)], color: bool) -> String {
             cell(&document.next_action, Tone::Plain),
         ]);
     }
-    format!("{}\n", render(&out))
+    format!("{}\n", render(out))
 }
 
 /// Returns the document of a task that this process works on.

@@ -55,7 +55,7 @@ pub(crate) fn run(name: &str, until: Until, report: &RunReport, color: bool) -> 
             ]);
         }
         text.push('\n');
-        text.push_str(&render(&out));
+        text.push_str(&render(out));
         text.push('\n');
     }
     text

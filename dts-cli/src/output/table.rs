@@ -33,6 +33,13 @@ pub(super) fn table(head: &[&str], color: bool) -> Table {
     table
 }
 
+/// Folds long cells where there is no terminal, too: for texts that nobody cuts into fields.
+pub(super) fn fit_to(table: &mut Table, width: u16) {
+    if !table.is_tty() {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+}
+
 /// Makes a cell.
 pub(super) fn cell(text: impl ToString, tone: Tone) -> Cell {
     let cell = Cell::new(text);
@@ -45,7 +52,10 @@ pub(super) fn cell(text: impl ToString, tone: Tone) -> Cell {
     }
 }
 
-/// Returns the lines without the blanks that fill the last column.
-pub(super) fn render(table: &Table) -> String {
+/// Returns the lines, without a margin and without the blanks that fill the last column.
+pub(super) fn render(mut table: Table) -> String {
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
     table.trim_fmt()
 }

@@ -1,25 +1,28 @@
 //! The outcome of a validation for people: worst first.
 use dts_core::validator::{Item, ItemResult, ValidationReport};
 
-use super::table::{Tone, cell, render, table};
+use super::table::{Tone, cell, fit_to, render, table};
 
-/// Returns all items, grouped; groups and items with the worst first.
+/// Returns all items, grouped, with the worst first; then what each item that did not pass means and what to do.
 pub(crate) fn full(report: &ValidationReport, color: bool) -> String {
-    format!("{}\n\n{}\n", rows(report.worst_first(), color), conclusion(report))
+    of(report.worst_first(), report, color)
 }
 
 /// Returns only what needs attention, and the conclusion.
 pub(crate) fn brief(report: &ValidationReport, color: bool) -> String {
     let items: Vec<&Item> =
         report.worst_first().into_iter().filter(|item| item.result != ItemResult::Pass).collect();
-    if items.is_empty() {
-        return format!("{}\n", conclusion(report));
-    }
-    format!("{}\n\n{}\n", rows(items, color), conclusion(report))
+    if items.is_empty() { format!("{}\n", conclusion(report)) } else { of(items, report, color) }
 }
 
-fn rows<'i>(items: impl IntoIterator<Item = &'i Item>, color: bool) -> String {
-    let mut out = table(&["result", "group", "item", "seen", "what it means"], color);
+fn of(items: Vec<&Item>, report: &ValidationReport, color: bool) -> String {
+    let details: String = items.iter().copied().map(details).collect();
+    format!("{}\n\n{details}{}\n", rows(&items, color), conclusion(report))
+}
+
+fn rows(items: &[&Item], color: bool) -> String {
+    let mut out = table(&["result", "group", "item", "seen"], color);
+    fit_to(&mut out, 140);
     for item in items {
         let tone = match item.result {
             ItemResult::Pass => Tone::Good,
@@ -27,27 +30,33 @@ fn rows<'i>(items: impl IntoIterator<Item = &'i Item>, color: bool) -> String {
             ItemResult::Fail => Tone::Bad,
             ItemResult::Blocked => Tone::Faint,
         };
-        let mut meaning = item.message.clone();
-        if item.result != ItemResult::Pass {
-            if !item.expected.is_empty() && item.result != ItemResult::Blocked {
-                meaning.push_str(&format!("\nexpected: {}", item.expected));
-            }
-            if !item.objects.is_empty() {
-                meaning.push_str(&format!("\nobjects: {}", some_of(&item.objects)));
-            }
-            if !item.fix.is_empty() {
-                meaning.push_str(&format!("\nfix: {}", item.fix));
-            }
-        }
         out.add_row([
             cell(item.result, tone),
             cell(item.group, Tone::Faint),
             cell(item.id, Tone::Plain),
             cell(&item.actual, Tone::Plain),
-            cell(meaning, Tone::Plain),
         ]);
     }
-    render(&out)
+    render(out)
+}
+
+/// Returns what an item means and what to do: as a block of whole lines, so that statements can be copied.
+fn details(item: &Item) -> String {
+    if matches!(item.result, ItemResult::Pass | ItemResult::Blocked) {
+        return String::new();
+    }
+    let mut text = format!("{} {}: {}\n", item.result, item.id, item.message);
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            text.push_str(&format!("  {name}: {}\n", value.replace('\n', "\n    ")));
+        }
+    };
+    line("seen", &item.actual);
+    line("expected", &item.expected);
+    line("objects", &some_of(&item.objects));
+    line("fix", &item.fix);
+    text.push('\n');
+    text
 }
 
 /// Returns the first few names and how many more there are.

@@ -1,1 +1,288 @@
+//! Tests of the runner's decisions, with an engine that does what the test says.
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use dts_core::progress::{Step, StepState};
+use dts_core::validator::Item;
+
+use super::*;
+use crate::args::Args;
+use crate::exit::ExitStatus;
+use crate::home::Home;
+use crate::output::json::StatusDocument;
+
+type Run = Box<dyn FnOnce(&StopToken, &Progress) -> Result<RunReport> + Send>;
+
+/// Answers from a script, first to last.
+#[derive(Default)]
+struct Scripted {
+    validations: Mutex<Vec<Result<ItemResult>>>,
+    runs: Mutex<Vec<Run>>,
+    asked: Mutex<Vec<Until>>,
+}
+
+impl Scripted {
+    fn validates(self, result: Result<ItemResult>) -> Self {
+        lock(&self.validations).push(result);
+        self
+    }
+
+    fn runs(self, run: impl FnOnce(&StopToken, &Progress) -> Result<RunReport> + Send + 'static) -> Self {
+        lock(&self.runs).push(Box::new(run));
+        self
+    }
+
+    fn fails(self, kind: fn() -> ErrorKind) -> Self {
+        self.runs(move |_, _| Err(kind().into()))
+    }
+
+    fn succeeds(self) -> Self {
+        self.runs(|_, _| Ok(RunReport::default()))
+    }
+}
+
+impl Engine for Scripted {
+    fn validate(&self, _: &StopToken) -> Result<ValidationReport> {
+        let result = lock(&self.validations).remove(0)?;
+        let mut report = ValidationReport::default();
+        let text = String::new;
+        report.items.push(Item {
+            id: "x",
+            group: "g",
+            result,
+            expected: text(),
+            actual: text(),
+            message: text(),
+            fix: text(),
+            objects: Vec::new(),
+        });
+        Ok(report)
+    }
+
+    fn run(&self, until: Until, stop: &StopToken, progress: &Progress) -> Result<RunReport> {
+        lock(&self.asked).push(until);
+        let run = lock(&self.runs).remove(0);
+        run(stop, progress)
+    }
+
+    fn check(&self, _: CheckOptions, _: bool, _: &StopToken, _: &CheckProgress) -> Result<CheckReport> {
+        Err(ErrorKind::NoKey.into())
+    }
+}
+
+/// A home with one task in it.
+struct Place {
+    folder: tempfile::TempDir,
+    file: TaskFile,
+    console: Console,
+    stop: StopToken,
+}
+
+impl Place {
+    fn new(task_type: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.toml");
+        let end = "host = 'a'\nuser = 'u'\n";
+        let text = format!(
+            "[task]\nname = 'shop'\ntype = '{task_type}'\n[source]\n{end}[target]\n{end}[objects]\ndatabases = ['shop']\n\
+             [check]\nmode = 'none'\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let file = TaskFile::read(&path, Path::new("/")).unwrap();
+        let args = <Args as clap::Parser>::parse_from(["dts", "--no-progress", "--json", "list"]);
+        Place { folder, file, console: Console::new(&args.global), stop: StopToken::new() }
+    }
+
+    fn store(&self) -> Store {
+        Store::open(&Home::at(self.folder.path().join("home"))).unwrap()
+    }
+
+    fn runner<'a>(&'a self, engine: &'a Scripted) -> Runner<'a> {
+        let mut store = self.store();
+        store.enter(&self.file).unwrap();
+        let lease = store.take_lease("shop", "run", &self.stop).unwrap();
+        let mut runner =
+            Runner::new(Job::new(&self.file, engine), store, lease, &self.console, &self.stop).unwrap();
+        let wait = Duration::from_millis(1);
+        runner.patience =
+            Patience { attempts_max: 3, first: wait, longest: wait, recovered: Duration::from_secs(60) };
+        runner
+    }
+
+    fn state(&self) -> State {
+        self.store().get("shop").unwrap().state
+    }
+
+    fn status(&self) -> StatusDocument {
+        status::document(&self.store().get("shop").unwrap(), None)
+    }
+}
+
+fn lost() -> ErrorKind {
+    ErrorKind::ConnectionLost(std::io::ErrorKind::BrokenPipe.into())
+}
+
+fn pass() -> Scripted {
+    Scripted::default().validates(Ok(ItemResult::Pass))
+}
+
+#[test]
+fn a_failed_item_keeps_the_task_from_starting() {
+    let place = Place::new("full-and-incremental");
+    let engine = Scripted::default().validates(Ok(ItemResult::Fail));
+    let runner = place.runner(&engine);
+    runner.validate().unwrap();
+    assert_eq!(place.state(), State::ValidationFailed);
+    let error = runner.run(Goal::Synced).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::IllegalState { .. }), "{error}");
+    assert!(lock(&engine.asked).is_empty(), "the engine was not asked to run");
+}
+
+#[test]
+fn a_validation_that_cannot_find_out_leaves_the_task_where_it_was() {
+    let place = Place::new("full-and-incremental");
+    let engine = pass().validates(Err(lost().into())).succeeds().validates(Err(lost().into()));
+    let runner = place.runner(&engine);
+    runner.validate().unwrap();
+    runner.validate().unwrap_err();
+    assert_eq!(place.state(), State::Created, "what was validated before may not hold any more");
+    lock(&engine.validations).insert(0, Ok(ItemResult::Warn));
+    runner.validate().unwrap();
+    runner.run(Goal::Synced).unwrap();
+    assert_eq!(place.state(), State::Paused);
+    runner.validate().unwrap_err();
+    assert_eq!(place.state(), State::Paused);
+    assert_eq!(place.status().error.unwrap().code, "DTS-4005");
+}
+
+#[test]
+fn transient_errors_are_tried_again_and_counted() {
+    let place = Place::new("full-and-incremental");
+    let engine = pass().fails(lost).fails(lost).succeeds();
+    let runner = place.runner(&engine);
+    runner.validate().unwrap();
+    runner.run(Goal::Synced).unwrap();
+    assert_eq!(place.state(), State::Paused);
+    let status = place.status();
+    assert_eq!(status.retries, 2);
+    assert_eq!(status.error, None);
+    assert_eq!(*lock(&engine.asked), [Until::Synced; 3]);
+}
+
+#[test]
+fn trying_again_has_an_end() {
+    let place = Place::new("full-and-incremental");
+    let engine = pass().fails(lost).fails(lost).fails(lost).fails(lost);
+    let runner = place.runner(&engine);
+    runner.validate().unwrap();
+    let error = runner.run(Goal::StayInSync).unwrap_err();
+    assert_eq!(ExitStatus::from(&error), ExitStatus::Transient);
+    assert_eq!(place.state(), State::Failed);
+    assert_eq!(lock(&engine.asked).len(), 4);
+    assert!(place.status().next_action.contains("dts run"), "{}", place.status().next_action);
+}
+
+#[test]
+fn what_an_operator_must_mend_is_not_tried_again() {
+    let place = Place::new("full-and-incremental");
+    let engine = pass().fails(|| ErrorKind::NoKey);
+    let runner = place.runner(&engine);
+    runner.validate().unwrap();
+    let error = runner.run(Goal::Synced).unwrap_err();
+    assert_eq!(ExitStatus::from(&error), ExitStatus::Operator);
+    assert_eq!(place.state(), State::Failed);
+    assert_eq!(place.status().error.unwrap().code, "DTS-5002");
+}
+
+#[test]
+fn a_stop_pauses_the_task_also_between_two_attempts() {
+    for attempts_before in [0, 1] {
+        let place = Place::new("full-and-incremental");
+        let mut engine = pass();
+        for _ in 0..attempts_before {
+            engine = engine.fails(lost);
+        }
+        let engine = engine.runs(|stop, _| {
+            stop.stop();
+            // Long enough for the other thread to see it.
+            std::thread::sleep(2 * LOOK_EVERY);
+            stop.check().map(|()| RunReport::default())
+        });
+        let runner = place.runner(&engine);
+        runner.validate().unwrap();
+        let error = runner.run(Goal::StayInSync).unwrap_err();
+        assert_eq!(ExitStatus::from(&error), ExitStatus::Interrupted);
+        assert_eq!(place.state(), State::Paused);
+    }
+}
+
+#[test]
+fn a_full_task_is_complete_when_it_is_loaded_and_consistent() {
+    let place = Place::new("full");
+    let engine = pass().succeeds().succeeds().validates(Ok(ItemResult::Pass));
+    let runner = place.runner(&engine);
+    runner.validate().unwrap();
+    runner.run(Goal::Loaded).unwrap();
+    assert_eq!(place.state(), State::Paused, "indexes are missing");
+    runner.run(Goal::StayInSync).unwrap();
+    assert_eq!(place.state(), State::Completed);
+    assert_eq!(*lock(&engine.asked), [Until::Loaded, Until::Synced]);
+}
+
+#[test]
+fn the_status_is_written_while_the_task_runs() {
+    static SEEN: AtomicBool = AtomicBool::new(false);
+    let place = Place::new("full-and-incremental");
+    let engine = pass().runs(|_, progress| {
+        progress.set_step(Step::InSync, StepState::Running);
+        progress.set_in_sync(true);
+        progress.set_lag(Some(Duration::ZERO));
+        for _ in 0..100 {
+            if SEEN.load(Ordering::Relaxed) {
+                return Ok(RunReport::default());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Err(Error::internal("nobody saw it"))
+    });
+    let runner = place.runner(&engine);
+    runner.validate().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            loop {
+                let status = place.status();
+                if status.state == "ready_to_complete" && status.lag_seconds == Some(0.0) {
+                    assert_eq!(status.step.as_deref(), Some("in_sync"));
+                    assert!(
+                        status.allowed_actions.contains(&"check".to_owned()),
+                        "{:?}",
+                        status.allowed_actions
+                    );
+                    assert!(status.next_action.starts_with("in sync, lag 0.0 s"), "{}", status.next_action);
+                    SEEN.store(true, Ordering::Relaxed);
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        runner.run(Goal::StayInSync).unwrap();
+    });
+}
+
+#[test]
+fn a_process_whose_lease_was_taken_stops() {
+    let place = Place::new("full-and-incremental");
+    let database = place.folder.path().join("home/tasks.sqlite");
+    let engine = pass().runs(move |stop, _| {
+        rusqlite::Connection::open(&database)
+            .unwrap()
+            .execute_batch("UPDATE task SET lease_token = 'another', lease_host = 'elsewhere', lease_pid = 1")
+            .unwrap();
+        stop.sleep(Duration::from_secs(30)).map(|()| RunReport::default())
+    });
+    let runner = place.runner(&engine);
+    runner.validate().unwrap();
+    let error = runner.run(Goal::StayInSync).unwrap_err().to_string();
+    assert!(error.contains("taken over by process 1 on elsewhere"), "{error}");
+    assert_eq!(place.state(), State::Running, "the state is the new holder's to change");
+}

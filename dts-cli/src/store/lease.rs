@@ -16,7 +16,7 @@ use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use super::{SELECT_TASK, Store, now, read_task};
 
 /// How long the beat of a process on another machine is watched before it counts as dead.
-const WATCH: Duration = Duration::from_secs(10);
+const WATCH: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
 /// Without watching, as for a list: how old the beat of another machine may be.
 const BEAT_AGE_MAX_S: i64 = 30;
 

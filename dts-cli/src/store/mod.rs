@@ -82,7 +82,7 @@ impl Store {
         let name = &file.options.name;
         if let Some(known) = self.find(name)?
             && known.file != file.path
-            && is_task_named(&known.file, name, self.home.path())
+            && may_be_named(&known.file, name)
         {
             let expected = format!("a name of its own: {} already has it", known.file.display());
             return Err(Error::invalid(
@@ -144,8 +144,7 @@ impl Store {
     /// [`ErrorKind::File`] when the store cannot be read.
     pub(crate) fn tasks(&mut self) -> Result<Vec<Task>> {
         let tasks: rusqlite::Result<Vec<Task>> = (|| {
-            let mut statement =
-                self.connection.prepare(&format!("{SELECT_TASK} ORDER BY created_at, name"))?;
+            let mut statement = self.connection.prepare(&format!("{SELECT_TASK} ORDER BY rowid"))?;
             statement.query_map([], read_task)?.collect()
         })();
         let tasks = tasks.map_err(|error| self.failed(error))?;
@@ -282,9 +281,17 @@ fn now() -> String {
     format!("{:.3}", Timestamp::now())
 }
 
-/// Returns whether a file still is the task file of this name, so that the name is taken.
-fn is_task_named(path: &Path, name: &str, home: &Path) -> bool {
-    TaskFile::read(path, home).is_ok_and(|file| file.options.name == name)
+/// Returns whether a file may still be the task file of this name, so that the name is taken. Only the name is read:
+/// another task's passwords are not this one's business.
+fn may_be_named(path: &Path, name: &str) -> bool {
+    let Ok(text) = std::fs::read_to_string(path) else { return false };
+    match text.parse::<toml::Table>() {
+        Ok(table) => {
+            table.get("task").and_then(|task| task.get("name")).and_then(toml::Value::as_str) == Some(name)
+        }
+        // Somebody is editing it.
+        Err(_) => true,
+    }
 }
 
 fn failed(path: &Path, error: rusqlite::Error) -> Error {

@@ -1,1 +1,251 @@
+//! Tests of the store: several processes are played by several connections, dead ones by ids of processes that ended.
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use dts_core::stop::StopToken;
+
+use super::*;
+use crate::exit::ExitStatus;
+
+/// A home with task files.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Place { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn home(&self) -> Home {
+        Home::at(self.folder.path().join("home"))
+    }
+
+    fn file(&self, path: &str, name: &str) -> TaskFile {
+        let path = self.folder.path().join(path);
+        let end = "host = 'a'\nuser = 'u'\n";
+        let text = format!(
+            "[task]\nname = '{name}'\n[source]\n{end}[target]\n{end}[objects]\ndatabases = ['shop']\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        TaskFile::read(&path, &self.folder.path().join("home")).unwrap()
+    }
+
+    /// Opens the store with the task `shop` in it.
+    fn store(&self) -> Store {
+        let mut store = Store::open(&self.home()).unwrap();
+        store.enter(&self.file("shop.toml", "shop")).unwrap();
+        store
+    }
+}
+
+fn change_lease(store: &Store, assignments: &str) {
+    store.connection.execute_batch(&format!("UPDATE task SET {assignments}")).unwrap();
+}
+
+/// Returns the id of a process that has ended.
+fn dead_process() -> u32 {
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    child.id()
+}
+
+fn transitions(store: &Store) -> Vec<String> {
+    let mut statement =
+        store.connection.prepare("SELECT from_state || ' ' || to_state FROM transition ORDER BY id").unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(|text| text.unwrap()).collect()
+}
+
+#[test]
+fn a_task_is_entered_once_and_found_by_its_name() {
+    let place = Place::new();
+    let mut store = place.store();
+    store.enter(&place.file("crm.toml", "crm")).unwrap();
+    store.enter(&place.file("shop.toml", "shop")).unwrap();
+    let names: Vec<String> = store.tasks().unwrap().into_iter().map(|task| task.name).collect();
+    assert_eq!(names, ["shop", "crm"]);
+    let task = store.get("shop").unwrap();
+    assert_eq!(task.state, State::Created);
+    assert!(task.file.ends_with("shop.toml") && task.holder.is_none() && task.status.is_none());
+    let error = store.get("shp").unwrap_err();
+    assert!(error.hint().ends_with("are: shop, crm."), "{}", error.hint());
+    assert_eq!(ExitStatus::from(&error), ExitStatus::Usage);
+}
+
+#[test]
+fn two_task_files_cannot_have_one_name_but_a_file_may_be_moved() {
+    let place = Place::new();
+    let mut store = place.store();
+    let other = place.file("other.toml", "shop");
+    let error = store.enter(&other).unwrap_err().to_string();
+    assert!(error.contains("task.name") && error.contains("shop.toml already has it"), "{error}");
+    std::fs::remove_file(place.folder.path().join("shop.toml")).unwrap();
+    store.enter(&other).unwrap();
+    assert!(store.get("shop").unwrap().file.ends_with("other.toml"));
+}
+
+#[test]
+fn states_follow_the_table_and_are_remembered() {
+    let place = Place::new();
+    let mut store = place.store();
+    assert_eq!(store.advance("shop", State::Validating, "test", None).unwrap(), State::Created);
+    store.advance("shop", State::Validated, "test", None).unwrap();
+    let error = store.advance("shop", State::Completed, "test", None).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::IllegalState { .. }), "{error}");
+    assert_eq!(store.get("shop").unwrap().state, State::Validated);
+    assert_eq!(transitions(&store), ["created validating", "validating validated"]);
+}
+
+#[test]
+fn only_one_process_works_on_a_task() {
+    let place = Place::new();
+    let (mut first, mut second) = (place.store(), place.store());
+    let stop = StopToken::new();
+    let mut lease = first.take_lease("shop", "run", &stop).unwrap();
+    lease.beat().unwrap();
+    let error = second.take_lease("shop", "run", &stop).unwrap_err();
+    assert!(error.to_string().contains(&format!("worked on by process {}", std::process::id())), "{error}");
+    assert_eq!(second.get("shop").unwrap().holder.unwrap().pid, std::process::id());
+    drop(lease);
+    assert!(second.get("shop").unwrap().holder.is_none());
+    second.take_lease("shop", "run", &stop).unwrap();
+}
+
+#[test]
+fn the_lease_of_a_dead_process_is_taken_over() {
+    let place = Place::new();
+    let mut store = place.store();
+    let stop = StopToken::new();
+    let mut lost = store.take_lease("shop", "run", &stop).unwrap();
+    change_lease(&store, &format!("lease_pid = {}", dead_process()));
+    let mut lease = store.take_lease("shop", "run", &stop).unwrap();
+    lease.beat().unwrap();
+    // The one that lost it notices, and giving it back does not take it from the new one.
+    let error = lost.beat().unwrap_err();
+    assert!(error.to_string().contains("taken over by process"), "{error}");
+    drop(lost);
+    lease.beat().unwrap();
+}
+
+#[test]
+fn a_process_id_that_was_given_out_again_is_not_the_holder() {
+    let place = Place::new();
+    let mut store = place.store();
+    let stop = StopToken::new();
+    let _lease = store.take_lease("shop", "run", &stop).unwrap();
+    change_lease(&store, "lease_started = lease_started + 1");
+    assert!(!store.get("shop").unwrap().holder.unwrap().is_alive());
+    store.take_lease("shop", "run", &stop).unwrap();
+}
+
+#[test]
+fn a_process_of_another_machine_lives_as_long_as_its_beat_goes_on() {
+    let place = Place::new();
+    let mut store = place.store();
+    let stop = StopToken::new();
+    let _lease = store.take_lease("shop", "run", &stop).unwrap();
+    change_lease(&store, "lease_host = 'elsewhere'");
+    assert!(store.get("shop").unwrap().holder.unwrap().is_alive());
+    let (beating, done) = (place.store(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let done = &done;
+        scope.spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                change_lease(&beating, "lease_beat = lease_beat + 1");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let error = store.take_lease("shop", "run", &stop).unwrap_err();
+        done.store(true, Ordering::Relaxed);
+        assert!(error.to_string().contains(" on elsewhere"), "{error}");
+    });
+    // Silent from now on; a clock that is set back in between makes no difference.
+    change_lease(&store, "lease_at = '2099-01-01T00:00:00Z'");
+    store.take_lease("shop", "run", &stop).unwrap();
+}
+
+#[test]
+fn a_task_whose_process_is_gone_has_failed_and_says_so() {
+    let place = Place::new();
+    let mut store = place.store();
+    let _lease = store.take_lease("shop", "run", &StopToken::new()).unwrap();
+    for state in [State::Validating, State::Validated, State::Running] {
+        store.advance("shop", state, "test", None).unwrap();
+    }
+    assert_eq!(store.get("shop").unwrap().state, State::Running);
+    let pid = dead_process();
+    change_lease(&store, &format!("lease_pid = {pid}"));
+    let task = place.store().get("shop").unwrap();
+    assert_eq!(task.state, State::Failed);
+    assert!(task.holder.is_none());
+    let message = task.error.unwrap().message;
+    assert!(
+        message.starts_with(&format!("process {pid} ended without a word while the task was running")),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_damaged_store_says_what_is_lost_and_what_not() {
+    let place = Place::new();
+    place.home().create().unwrap();
+    std::fs::write(
+        place.home().store(),
+        "this is no database, but it is long enough to be taken for one ".repeat(50),
+    )
+    .unwrap();
+    let error = Store::open(&place.home()).unwrap_err();
+    assert!(error.to_string().contains("tasks.sqlite"), "{error}");
+    assert!(error.hint().contains("recorded on the target"), "{}", error.hint());
+    assert_eq!(ExitStatus::from(&error), ExitStatus::Usage);
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_left_alone() {
+    let place = Place::new();
+    place.store().connection.pragma_update(None, "user_version", 99).unwrap();
+    let error = Store::open(&place.home()).unwrap_err().to_string();
+    assert!(error.contains("made by a newer dts"), "{error}");
+}
+
+#[test]
+fn a_home_that_cannot_be_made_is_named() {
+    let place = Place::new();
+    let blocked = place.folder.path().join("file");
+    std::fs::write(&blocked, "").unwrap();
+    let error = Store::open(&Home::at(blocked.join("home"))).unwrap_err();
+    assert!(error.to_string().contains("file/home") && error.hint().contains("--home"), "{error:?}");
+}
+
+#[test]
+fn many_processes_may_make_the_store_at_once() {
+    let place = Place::new();
+    let file = place.file("shop.toml", "shop");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut store = Store::open(&place.home()).unwrap();
+                store.enter(&file).unwrap();
+                for _ in 0..10 {
+                    store.write_status("shop", "{}").unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(place.store().tasks().unwrap().len(), 1);
+}
+
+#[test]
+fn old_samples_become_sparse_instead_of_many() {
+    let place = Place::new();
+    let mut store = place.store();
+    for rows_done in 0..200 {
+        store.add_sample("shop", &Sample { rows_done, ..Sample::default() }).unwrap();
+    }
+    let kept: Vec<i64> = {
+        let mut statement = store.connection.prepare("SELECT rows_done FROM sample ORDER BY id").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(|rows| rows.unwrap()).collect()
+    };
+    assert!((10..=21).contains(&kept.len()), "{kept:?}");
+    assert_eq!((kept[0], *kept.last().unwrap()), (0, 199));
+}

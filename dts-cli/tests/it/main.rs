@@ -1,1 +1,9 @@
-//! t
+//! Tests of the program `dts` as people and scripts use it: the real binary, and real servers where it needs some.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod check;
+mod demo;
+mod program;
+mod run;
+mod usage;
+mod validate;

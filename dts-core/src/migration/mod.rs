@@ -17,7 +17,7 @@ use crate::checker::{
 };
 use crate::data::{GtidSet, Position};
 use crate::error::{Error, ErrorKind, Result, Side};
-use crate::full_loader::{FullLoader, TablePlan, TableReport};
+use crate::full_loader::{FullLoader, LoadMethod, TablePlan, TableReport};
 use crate::progress::{Progress, Step, StepState};
 use crate::server::{self, ServerFacts, catalog};
 use crate::source::{SourceEndpoint, start_position};
@@ -41,7 +41,7 @@ pub enum Until {
 }
 
 /// What a run did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RunReport {
     /// The task had been begun by an earlier run.
@@ -84,11 +84,16 @@ impl Migration {
         &self.options
     }
 
-    /// Looks whether the task may start. Changes nothing on either side.
+    /// Looks whether the task may start. Changes nothing but the scratch databases of [`Validator`] on the target.
     ///
     /// # Errors
     /// As [`Validator::run`]; what is wrong with the servers is an item of the report, not an error.
     pub fn validate(&self, stop: &StopToken) -> Result<ValidationReport> {
+        Validator::new(self.validator_options()).run(stop)
+    }
+
+    /// Returns what [`validate`](Self::validate) looks at, to look at a part of it only.
+    pub fn validator_options(&self) -> ValidatorOptions {
         let from = &self.options;
         let mut options = ValidatorOptions::new(
             from.name.clone(),
@@ -105,7 +110,8 @@ impl Migration {
         options.events = from.objects.events;
         options.accounts = from.objects.accounts;
         options.ignore.clone_from(&from.validate_ignore);
-        Validator::new(options).run(stop)
+        options.load_by_insert = from.load.method == LoadMethod::Insert;
+        options
     }
 
     /// Runs the flow from where the target's ledger says that it stands, until `until`.

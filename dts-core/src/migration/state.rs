@@ -177,7 +177,8 @@ impl State {
             Queued => &[Validating, Running, Paused, Stopping, Failed],
             Running => &[ReadyToComplete, Pausing, Paused, Retrying, Stopping, Completing, Failed],
             ReadyToComplete => &[Running, Pausing, Paused, Retrying, Stopping, Completing, Failed],
-            Pausing => &[Paused, Stopping, Failed],
+            // The work may have been done just before the wish to pause was seen.
+            Pausing => &[Paused, Stopping, Completing, Failed],
             Paused => &[Validating, Queued, Running, Stopping, Completing],
             Retrying => &[Running, Pausing, Stopping, Failed],
             Stopping => &[Stopped, Failed],
@@ -317,6 +318,7 @@ mod tests {
         (ReadyToComplete, Failed, "an operator must act"),
         (Pausing, Paused, "written down"),
         (Pausing, Stopping, "revoked"),
+        (Pausing, Completing, "was done before the pause came"),
         (Pausing, Failed, "an error while writing down"),
         (Paused, Validating, "dts run validates first"),
         (Paused, Queued, "dts resume"),

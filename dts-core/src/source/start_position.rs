@@ -65,13 +65,17 @@ pub fn take(source: &SourceEndpoint, connection: &mut Connection, stop: &StopTok
     }
 }
 
-/// Counts prepared XA transactions; 0 where the account may not look (8.0 asks for XA_RECOVER_ADMIN).
+/// `ER_XAER_RMERR`: what 8.0 and later answer to XA RECOVER without XA_RECOVER_ADMIN.
+const XA_REFUSED: u16 = 1401;
+
+/// Counts prepared XA transactions; 0 where the account may not look.
 pub(super) fn prepared_count(connection: &mut Connection) -> Result<usize> {
     match connection.query("XA RECOVER", "looking for prepared XA transactions") {
         Ok(rows) => Ok(rows.len()),
-        // 8.0 and later answer 1401 (XAER_RMERR) where XA_RECOVER_ADMIN is missing.
         Err(error)
-            if error.server_error().is_some_and(|server| server.is_privilege() || server.code == 1401) =>
+            if error
+                .server_error()
+                .is_some_and(|server| server.is_privilege() || server.code == XA_REFUSED) =>
         {
             log::warn!("cannot look for prepared XA transactions: {error}");
             Ok(0)

@@ -13,4 +13,4 @@ pub mod statement;
 mod token;
 pub mod write;
 
-pub use token::Dialect;
+pub use token::{Dialect, Lexeme, LexemeKind, lexemes};

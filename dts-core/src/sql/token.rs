@@ -26,6 +26,54 @@ impl Dialect {
     }
 }
 
+/// What a [`Lexeme`] is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LexemeKind {
+    /// A keyword, an unquoted name, a number.
+    Word,
+    /// A name in backticks, or in double quotes under `ANSI_QUOTES`.
+    QuotedName,
+    /// A string.
+    Text,
+    /// Any other single byte.
+    Punctuation,
+}
+
+/// A piece of SQL text, as written, with its place in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lexeme<'a> {
+    /// What it is.
+    pub kind: LexemeKind,
+    /// As it is written, quotes included.
+    pub text: &'a str,
+    /// Where it begins.
+    pub start: usize,
+}
+
+/// Splits SQL text into pieces, comments left out; `None` when a quote or comment is not closed.
+///
+/// # Examples
+/// ```
+/// use dts_core::sql::{Dialect, lexemes};
+///
+/// let pieces = lexemes("SELECT `rank` /* of */ FROM t", Dialect::default()).unwrap();
+/// assert_eq!(pieces.iter().map(|piece| piece.text).collect::<Vec<_>>(), ["SELECT", "`rank`", "FROM", "t"]);
+/// ```
+pub fn lexemes(text: &str, dialect: Dialect) -> Option<Vec<Lexeme<'_>>> {
+    let tokens = Tokens::new(text, dialect)?;
+    let lexeme = |token: &Token| Lexeme {
+        kind: match token.kind {
+            TokenKind::Word => LexemeKind::Word,
+            TokenKind::QuotedName => LexemeKind::QuotedName,
+            TokenKind::Text => LexemeKind::Text,
+            TokenKind::Punctuation(_) => LexemeKind::Punctuation,
+        },
+        text: &text[token.start..token.end],
+        start: token.start,
+    };
+    Some(tokens.tokens.iter().map(lexeme).collect())
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum TokenKind {
     /// A keyword, an unquoted name, a number, a character set introducer.

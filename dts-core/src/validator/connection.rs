@@ -41,6 +41,21 @@ pub(super) const CHECKS: &[Check] = &[
          and equal ids make servers drop each other's events.",
     ),
     Check::fails(
+        GROUP,
+        "source_is_primary",
+        source_is_primary,
+        "The source is one server, and the primary: two connections lead to the same server (an address that spreads \
+         connections over several servers fails), and it is neither read-only nor a replica (warns). A replica without \
+         log_slave_updates fails: what it gets from its own source is not in its binary log.",
+    )
+    .not_ignorable("changes would be lost without a trace"),
+    Check::warns(
+        GROUP,
+        "latency",
+        latency,
+        "A round trip to either server takes at most 30 ms; warns otherwise. The times are shown in any case.",
+    ),
+    Check::fails(
         "version",
         "version",
         version,
@@ -264,6 +279,109 @@ fn server_id(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
         return Ok(verdict.fix("Choose another source.server_id in the task file, or leave it out."));
     }
     Ok(Verdict::fail_unless(a != 0 && Some(a) != b, expected, actual).fix(fix))
+}
+
+/// How the source gets its own data from elsewhere; `None` when it does not, or the account may not ask.
+pub(super) fn is_replica(connection: &mut Connection, facts: &ServerFacts) -> Result<Option<bool>, Blocked> {
+    // The old words are gone from 8.4 on; MariaDB knows them all.
+    let sql = match facts.flavor {
+        Flavor::MariaDb => "SHOW ALL SLAVES STATUS",
+        Flavor::MySql if facts.is_mysql_at_least(8, 0, 22) => "SHOW REPLICA STATUS",
+        Flavor::MySql => "SHOW SLAVE STATUS",
+    };
+    match connection.query(sql, "asking whether the source is a replica") {
+        Ok(rows) => Ok(Some(!rows.is_empty())),
+        Err(error) if error.server_error().is_some_and(crate::error::ServerError::is_privilege) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What tells one server from another.
+fn identity(connection: &mut Connection, facts: &ServerFacts) -> Result<String, Blocked> {
+    let name = if facts.server_uuid().is_some() {
+        "@@server_uuid"
+    } else {
+        "CONCAT(@@server_id, @@hostname, @@port)"
+    };
+    let row = connection.query_row(format!("SELECT {name}"), "asking who the server is")?;
+    Ok(row.map(|row| row.string(0)).unwrap_or_default())
+}
+
+fn source_is_primary(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
+    let facts = survey.facts(Side::Source)?;
+    let expected = "one server, a primary";
+    let own_address = match survey.kind(Side::Source) {
+        EndpointKind::AliyunRds => {
+            "Use the primary instance's own address (RDS console: the instance > Database Connection), not that of a read-only \
+             instance or of a proxy."
+        }
+        _ => "Use the primary server's own address, not that of a replica or a proxy.",
+    };
+    let (mut one, mut other) = (survey.connect(Side::Source, stop)?, survey.connect(Side::Source, stop)?);
+    let identities = [identity(&mut one, facts)?, identity(&mut other, facts)?];
+    let of_facts = facts.server_uuid().is_none_or(|uuid| uuid == identities[0]);
+    if identities[0] != identities[1] || !of_facts {
+        return Ok(Verdict::fail(expected, "several servers behind one address")
+            .message("connections to the source reach different servers: each has a binary log of its own")
+            .fix(own_address));
+    }
+    let is_replica = is_replica(&mut one, facts)?;
+    let logs_all = facts.is_on("log_slave_updates").or_else(|| facts.is_on("log_replica_updates"));
+    if is_replica == Some(true) && logs_all == Some(false) && survey.options.needs_binlog() {
+        return Ok(Verdict::fail(expected, "a replica without log_slave_updates")
+            .message("what the replica gets from its own source is not in its binary log")
+            .fix(own_address));
+    }
+    let is_read_only = ["innodb_read_only", "super_read_only", "read_only"]
+        .into_iter()
+        .find(|name| facts.variable(name).is_some_and(|value| value != "OFF" && value != "0"));
+    if is_replica == Some(true) {
+        return Ok(Verdict::warn(expected, "a replica")
+            .message(
+                "it may lag behind its own source, and the cut-over must stop the writes there, not here",
+            )
+            .fix(own_address));
+    }
+    if let Some(name) = is_read_only {
+        return Ok(Verdict::warn(expected, format!("{name} is ON"))
+            .message("a server that nobody may write is usually a replica or a read-only instance")
+            .fix(own_address));
+    }
+    let actual = match is_replica {
+        Some(_) => "one server, no replica",
+        None => "one server, writable; the account may not ask whether it is a replica",
+    };
+    Ok(Verdict::pass(expected, actual))
+}
+
+/// The median of a few round trips.
+fn round_trip(connection: &mut Connection) -> Result<std::time::Duration, Blocked> {
+    let mut times = Vec::new();
+    for _ in 0..5 {
+        let start = std::time::Instant::now();
+        connection.execute("DO 0", "measuring the round trip")?;
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times[times.len() / 2])
+}
+
+fn latency(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
+    const MOST: std::time::Duration = std::time::Duration::from_millis(30);
+    let mut texts = Vec::new();
+    let mut worst = std::time::Duration::ZERO;
+    for side in [Side::Source, Side::Target] {
+        let time = round_trip(&mut survey.connect(side, stop)?)?;
+        worst = worst.max(time);
+        texts.push(format!("{side} {:.1} ms", time.as_secs_f64() * 1000.0));
+    }
+    let (expected, actual) = ("a round trip of at most 30 ms to either server", texts.join(", "));
+    if worst <= MOST {
+        return Ok(Verdict::pass(expected, actual));
+    }
+    Ok(Verdict::warn(expected, actual)
+        .message("every statement waits that long: many small changes are carried slowly")
+        .fix("Run dts near the target: reading tolerates distance better than writing. More apply.workers help, too."))
 }
 
 /// 5.6, 5.7, 8 and 9; MariaDB 10, 11, 12.

@@ -1,6 +1,8 @@
 //! What the validator found: one [`Item`] per thing looked at.
 use std::fmt;
 
+use crate::validator::plan::Plan;
+
 /// How an item ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum ItemResult {
@@ -68,11 +70,13 @@ pub struct Item {
 }
 
 /// All items, in the order of the documentation.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct ValidationReport {
     /// One per thing looked at, also when it could not be looked at.
     pub items: Vec<Item>,
+    /// What the task will do; `None` when the source's tables could not be read.
+    pub plan: Option<Plan>,
 }
 
 impl ValidationReport {
@@ -218,7 +222,7 @@ mod tests {
             fix: String::new(),
             objects: Vec::new(),
         });
-        ValidationReport { items: items.collect() }
+        ValidationReport { items: items.collect(), plan: None }
     }
 
     #[test]

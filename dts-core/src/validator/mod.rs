@@ -11,6 +11,7 @@
 //! looked at. Items run several at once, and each has a deadline.
 mod binlog;
 mod connection;
+mod definitions;
 mod finding;
 mod fix;
 mod grants;
@@ -18,14 +19,20 @@ mod objects;
 mod options;
 mod parallel;
 mod parameters;
+mod plan;
 mod privileges;
 mod registry;
+mod stored;
 mod survey;
+mod tables;
+mod trial;
+mod upgrade;
 
 use std::sync::Arc;
 
 pub use finding::{Item, ItemResult, ValidationReport};
 pub use options::{EndpointKind, TaskType, ValidatorOptions};
+pub use plan::{Plan, WriteMethod};
 pub use registry::{ItemEntry, entries};
 
 use crate::error::{Error, Result, Stage};
@@ -36,11 +43,12 @@ use registry::Check;
 use survey::{Blocked, Survey};
 
 /// How many items are looked at at once: each may hold one connection per side.
-const WIDTH: usize = 4;
+const WIDTH: usize = 8;
 
 /// Looks at both servers and says whether a task may start. It does not compare rows; that is the checker's work.
 ///
-/// Reads only: nothing is changed on either server.
+/// Nothing is changed on the source. On the target, scratch databases `__dts_scratch_…` are made to try the structure, and are
+/// removed again; [`try_structure`](ValidatorOptions::try_structure) turns that off.
 pub struct Validator {
     options: ValidatorOptions,
 }
@@ -64,26 +72,37 @@ impl Validator {
     }
 
     fn look(&self, stop: &StopToken) -> Result<ValidationReport> {
-        if let Some(id) =
-            self.options.ignore.iter().find(|id| registry::checks().all(|check| check.entry.id != **id))
-        {
+        let exists = |id: &str| registry::checks().any(|check| check.entry.id == id);
+        if let Some(id) = self.options.ignore.iter().find(|id| !exists(id)) {
             return Err(Error::invalid("validate.ignore", id, "ids of items, see docs/validation.md"));
         }
+        if let Some(id) = self.options.only.iter().flatten().find(|id| !exists(id)) {
+            return Err(Error::invalid("--item", id, "the id of an item, see docs/validation.md"));
+        }
+        let wanted = |check: &&'static Check| match &self.options.only {
+            None => true,
+            Some(only) => only.iter().any(|id| id == check.entry.id),
+        };
+        let checks: Vec<&'static Check> = registry::checks().filter(wanted).collect();
         let deadline = self.options.item_deadline;
         let survey = Arc::new(Survey::new(self.options.clone()));
-        for steps in [survey::CONNECTING, survey::READING] {
+        let mut phases = vec![survey::CONNECTING, survey::READING, survey::DEFINING];
+        if self.options.only.is_none() || checks.iter().any(|check| upgrade::needs_trial(check.entry.id)) {
+            phases.push(survey::TRYING);
+        }
+        for steps in phases {
             let jobs = steps.iter().map(|step| {
                 let survey = Arc::clone(&survey);
                 Box::new(move |stop: &StopToken| step(&survey, stop)) as Job<()>
             });
             parallel::run_all(jobs.collect(), WIDTH, deadline, stop)?;
         }
-        let jobs = registry::checks().map(|check| {
-            let survey = Arc::clone(&survey);
-            Box::new(move |stop: &StopToken| (check.run)(&survey, stop)) as Job<_>
+        let jobs = checks.iter().map(|check| {
+            let (survey, run) = (Arc::clone(&survey), check.run);
+            Box::new(move |stop: &StopToken| run(&survey, stop)) as Job<_>
         });
         let ended = parallel::run_all(jobs.collect(), WIDTH, deadline, stop)?;
-        let items = registry::checks().zip(ended).map(|(check, ended)| {
+        let items = checks.into_iter().zip(ended).map(|(check, ended)| {
             let found = match ended {
                 Ended::Done(found) => found,
                 Ended::Late => {
@@ -93,7 +112,7 @@ impl Validator {
             };
             self.item(check, found)
         });
-        Ok(ValidationReport { items: items.collect() })
+        Ok(ValidationReport { items: items.collect(), plan: plan::of(&survey) })
     }
 
     fn item(&self, check: &'static Check, found: Result<Verdict, Blocked>) -> Item {

@@ -33,11 +33,12 @@ pub(super) const CHECKS: &[Check] = &[
          otherwise. What this very task left there is recognised and passes.",
     )
     .not_ignorable("data of the target would be overwritten"),
-    Check::warns(
+    Check::fails(
         GROUP,
         "tables_without_key",
         tables_without_key,
-        "Every table has a primary key or a UNIQUE key of NOT NULL columns. Warns otherwise, and says how each is handled.",
+        "Every table has a primary key or a UNIQUE key of NOT NULL columns. Fails otherwise when rows are carried: the full load \
+         refuses such tables. Warns when only the structure is.",
     ),
     Check::fails(
         GROUP,
@@ -177,24 +178,20 @@ fn tables_without_key(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked
     if keyless.is_empty() {
         return Ok(Verdict::pass(expected, "all have one"));
     }
-    let mut how = Vec::new();
-    match survey.options.task_type {
-        TaskType::Structure => how.push("only their structure is carried"),
-        TaskType::Full | TaskType::FullAndIncremental => {
-            how.push("each is copied in one piece under a short read lock, and from its start again after an interruption");
-        }
-    }
-    if survey.options.is_incremental() {
-        how.push("its changes find their row by all its columns, one of several equal rows, one change after the other");
-    }
-    Ok(Verdict::warn(expected, format!("{} without: {}", count(keyless.len(), "table"), few(&keyless)))
-        .message(how.join("; "))
-        .fix(format!(
-            "For large or busy ones add a key on the source: ALTER TABLE {} ADD COLUMN id BIGINT UNSIGNED NOT NULL \
-             AUTO_INCREMENT PRIMARY KEY;",
-            quote::table(keyless[0])
-        ))
-        .objects(keyless))
+    let actual = format!("{} without: {}", count(keyless.len(), "table"), few(&keyless));
+    let fix = format!(
+        "Add a key on the source: ALTER TABLE {} ADD COLUMN id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY; or name the \
+         tables in objects.exclude.",
+        quote::table(keyless[0])
+    );
+    let verdict = match survey.options.task_type {
+        TaskType::Structure => Verdict::warn(expected, actual)
+            .message("only their structure is carried; rows could not be told apart"),
+        TaskType::Full | TaskType::FullAndIncremental => Verdict::fail(expected, actual)
+            .message("their rows cannot be told apart, and the full load refuses them")
+            .not_ignorable("the full load refuses these tables"),
+    };
+    Ok(verdict.fix(fix).objects(keyless))
 }
 
 fn foreign_keys(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {

@@ -89,6 +89,16 @@ pub struct ValidatorOptions {
     pub accounts: bool,
     /// Ids of items whose failure the operator takes on. Those that cannot be survived fail all the same and say why.
     pub ignore: Vec<String>,
+    /// Looks only at these items; their ids. Default `None`: all. Items that others need (connections) are looked at all the
+    /// same, and not reported.
+    pub only: Option<Vec<String>>,
+    /// Creates the structure without rows in scratch databases `__dts_scratch_…` on the target and removes them again, so
+    /// that what passes can really be created. Default true; false leaves the target untouched.
+    pub try_structure: bool,
+    /// Whether `load.method` asks for INSERT although LOAD DATA is possible. Default false. Only the plan depends on it.
+    pub load_by_insert: bool,
+    /// From what age on a running transaction, schema change or backup of the source is worth a warning. Default 60 s.
+    pub long_transaction: Duration,
     /// How long one item may take. Default 30 s. Shorter ones report servers that hang sooner, and slow ones falsely.
     pub item_deadline: Duration,
 }
@@ -115,12 +125,20 @@ impl ValidatorOptions {
             events: true,
             accounts: false,
             ignore: Vec::new(),
+            only: None,
+            try_structure: true,
+            load_by_insert: false,
+            long_transaction: Duration::from_secs(60),
             item_deadline: Duration::from_secs(30),
         }
     }
 
-    /// Whether changes are carried, so that the source's binary log is read.
-    pub(super) fn is_incremental(&self) -> bool {
-        self.task_type == TaskType::FullAndIncremental
+    /// Whether the source's binary log is read: a full load without changes needs it too, up to the point where the copy is
+    /// of one moment.
+    pub(super) fn needs_binlog(&self) -> bool {
+        match self.task_type {
+            TaskType::Structure => false,
+            TaskType::Full | TaskType::FullAndIncremental => true,
+        }
     }
 }

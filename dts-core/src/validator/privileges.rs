@@ -34,6 +34,13 @@ pub(super) const CHECKS: &[Check] = &[
          dts's own schema __dts__. Fails otherwise, with all missing ones as GRANT statements.",
     )
     .not_ignorable("the task would stop at the first statement that the server refuses"),
+    Check::warns(
+        GROUP,
+        "target_session_settings",
+        target_session_settings,
+        "The target lets the account set what a session of the load needs: innodb_strict_mode off where it is on, and \
+         sql_log_bin off where target_binlog = \"off\" asks for it. Warns where it refuses, and says what follows.",
+    ),
 ];
 
 /// Where a privilege is missing.
@@ -89,7 +96,7 @@ impl Missing {
 }
 
 /// `'dts'@'%'` of the server's `dts@%`.
-fn quoted_account(account: &str) -> String {
+pub(super) fn quoted_account(account: &str) -> String {
     let (user, host) = account.rsplit_once('@').unwrap_or((account, "%"));
     format!("{}@{}", quote::string_literal(user), quote::string_literal(host))
 }
@@ -169,7 +176,7 @@ fn source_privileges(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked>
     let mut missing = Missing::default();
 
     let mut global: Vec<&'static str> = vec!["PROCESS"];
-    if options.is_incremental() {
+    if options.needs_binlog() {
         global.extend(["REPLICATION SLAVE", "REPLICATION CLIENT"]);
     }
     for privilege in global {
@@ -269,6 +276,53 @@ fn target_privileges(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked>
         return Ok(Verdict::pass(expected, "all"));
     }
     verdict(survey, Side::Target, expected, &missing)
+}
+
+fn target_session_settings(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
+    let facts = survey.facts(Side::Target)?;
+    let account = quoted_account(&facts.current_user);
+    let expected = "the account may set what a session of the load needs";
+    let mut wanted: Vec<(&str, &str, &str)> = Vec::new();
+    if facts.is_on("innodb_strict_mode") == Some(true) {
+        wanted.push((
+            "innodb_strict_mode",
+            "SET SESSION innodb_strict_mode = 0",
+            "a table whose row format or row size only a lenient server takes is refused (upgrade.tables shows which)",
+        ));
+    }
+    if !survey.options.target.load_binlog {
+        wanted.push((
+            "sql_log_bin",
+            "SET SESSION sql_log_bin = 0",
+            "load.target_binlog = \"off\" is not possible, and the load stops",
+        ));
+    }
+    let mut connection = survey.connect(Side::Target, stop)?;
+    let mut refused = Vec::new();
+    for (name, statement, consequence) in &wanted {
+        match connection.execute(*statement, "trying a session setting") {
+            Ok(_) => {}
+            Err(error) if error.server_error().is_some() => refused.push((*name, *consequence)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if refused.is_empty() {
+        return Ok(Verdict::pass(expected, "all that is needed"));
+    }
+    let names: Vec<&str> = refused.iter().map(|(name, _)| *name).collect();
+    let consequences: Vec<&str> = refused.iter().map(|(_, consequence)| *consequence).collect();
+    let fix = match survey.kind(Side::Target) {
+        EndpointKind::TencentDb => "TencentDB gives nobody this privilege: set innodb_strict_mode to OFF in the console (the \
+                                    instance > Database Management > Parameter Settings), and leave load.target_binlog on."
+            .to_owned(),
+        _ if facts.is_mysql_at_least(8, 0, 14) => {
+            format!("GRANT SESSION_VARIABLES_ADMIN ON *.* TO {account};")
+        }
+        _ => format!("GRANT SUPER ON *.* TO {account};"),
+    };
+    Ok(Verdict::warn(expected, format!("refused: {}", names.join(", ")))
+        .message(consequences.join("; "))
+        .fix(fix))
 }
 
 /// The databases that the task writes to.

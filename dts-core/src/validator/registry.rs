@@ -2,7 +2,7 @@
 use crate::stop::StopToken;
 use crate::validator::finding::Verdict;
 use crate::validator::survey::{Blocked, Survey};
-use crate::validator::{binlog, connection, objects, parameters, privileges};
+use crate::validator::{binlog, connection, objects, parameters, privileges, stored, tables, upgrade};
 
 /// The worst that an item can say of a thing it could look at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,9 +58,18 @@ impl Check {
 }
 
 pub(super) fn checks() -> impl Iterator<Item = &'static Check> {
-    [connection::CHECKS, binlog::CHECKS, privileges::CHECKS, parameters::CHECKS, objects::CHECKS]
-        .into_iter()
-        .flatten()
+    [
+        connection::CHECKS,
+        upgrade::CHECKS,
+        binlog::CHECKS,
+        privileges::CHECKS,
+        parameters::CHECKS,
+        objects::CHECKS,
+        tables::CHECKS,
+        stored::CHECKS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Lists all items that a [`Validator`](crate::validator::Validator) looks at, in their order.

@@ -11,10 +11,12 @@ use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::transform::{Transform, is_system_database};
 use crate::validator::connection;
+use crate::validator::definitions::Definitions;
 use crate::validator::finding::{ItemResult, Verdict};
 use crate::validator::grants::Grants;
 use crate::validator::options::{EndpointKind, ValidatorOptions};
 use crate::validator::registry::Severity;
+use crate::validator::trial::Trial;
 use crate::wire::Connection;
 
 /// Why something could not be looked at.
@@ -76,6 +78,8 @@ pub(super) struct Survey {
     source_objects: Part<SourceObjects>,
     source_grants: Part<Grants>,
     target_grants: Part<Grants>,
+    definitions: Part<Definitions>,
+    trial: Part<Trial>,
 }
 
 type Part<T> = OnceLock<Result<T, Blocked>>;
@@ -88,6 +92,10 @@ pub(super) const CONNECTING: &[Step] = &[Survey::connect_source, Survey::connect
 /// Then, over them, what the items share.
 pub(super) const READING: &[Step] =
     &[Survey::read_source_objects, Survey::read_source_grants, Survey::read_target_grants];
+/// Then what needs the list of objects.
+pub(super) const DEFINING: &[Step] = &[Survey::read_definitions];
+/// Last, what needs all of it.
+pub(super) const TRYING: &[Step] = &[Survey::try_structure];
 
 impl Survey {
     pub(super) fn new(mut options: ValidatorOptions) -> Self {
@@ -106,6 +114,8 @@ impl Survey {
             source_objects: OnceLock::new(),
             source_grants: OnceLock::new(),
             target_grants: OnceLock::new(),
+            definitions: OnceLock::new(),
+            trial: OnceLock::new(),
         }
     }
 
@@ -195,6 +205,28 @@ impl Survey {
         let _ = self.target_grants.set(read());
     }
 
+    fn read_definitions(&self, stop: &StopToken) {
+        let read = || -> Result<Definitions, Blocked> {
+            let objects = self.source_objects()?;
+            let selection = &self.transform()?.selection;
+            let mut connection = self.connect(Side::Source, stop)?;
+            Ok(Definitions::read(
+                &mut connection,
+                self.source()?.facts(),
+                &self.options,
+                objects,
+                |database| selection.is_whole_database(database),
+                |table| selection.selects_table(table),
+                stop,
+            )?)
+        };
+        let _ = self.definitions.set(read());
+    }
+
+    fn try_structure(&self, stop: &StopToken) {
+        let _ = self.trial.set(Trial::run(self, stop));
+    }
+
     pub(super) fn connect_verdict(&self, side: Side) -> Verdict {
         let verdict = match side {
             Side::Source => self.source_connect.get(),
@@ -253,6 +285,14 @@ impl Survey {
 
     pub(super) fn source_objects(&self) -> Result<&SourceObjects, Blocked> {
         self.part(&self.source_objects, "reading the source's tables")
+    }
+
+    pub(super) fn definitions(&self) -> Result<&Definitions, Blocked> {
+        self.part(&self.definitions, "reading the source's definitions")
+    }
+
+    pub(super) fn trial(&self) -> Result<&Trial, Blocked> {
+        self.part(&self.trial, "trying the structure on the target")
     }
 
     pub(super) fn grants(&self, side: Side) -> Result<&Grants, Blocked> {

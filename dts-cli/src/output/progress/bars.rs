@@ -1,11 +1,13 @@
 //! Bars that move, on a terminal.
+use std::cmp::Reverse;
+
 use dts_core::checker::CheckCounts;
 use dts_core::progress::{Step, TableSnapshot, TableState};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::View;
 use crate::output::Console;
-use crate::output::format::{bytes, count, duration, per_second, percent};
+use crate::output::format::{bytes, count, duration, per_second, percent, whole};
 
 /// How many tables are shown at the same time.
 const TABLES_MAX: usize = 8;
@@ -68,16 +70,17 @@ impl Bars {
     fn texts(&self, view: &View<'_>) -> Vec<String> {
         let mut texts = vec![head(view, self.has_color)];
         texts.extend(view.check.iter().map(|counts| check_text(counts, self.has_color)));
-        let mut tables: Vec<&TableSnapshot> = view
-            .snapshot
-            .tables
-            .iter()
-            .filter(|table| matches!(table.state, TableState::Copying | TableState::Indexing))
-            .collect();
-        tables.sort_by_key(|table| std::cmp::Reverse(table.rows_estimated.saturating_sub(table.rows_done)));
+        let is_worked_on =
+            |table: &&TableSnapshot| matches!(table.state, TableState::Copying | TableState::Indexing);
+        let mut tables: Vec<(usize, &TableSnapshot)> =
+            view.snapshot.tables.iter().filter(is_worked_on).enumerate().collect();
+        // Those with the most left, in an order that does not change while they are copied.
+        tables.sort_by_key(|(_, table)| Reverse(table.rows_estimated.saturating_sub(table.rows_done)));
         tables.truncate(TABLES_MAX);
-        let width = tables.iter().map(|table| table.table.to_string().chars().count()).max().unwrap_or(0);
-        texts.extend(tables.into_iter().map(|table| {
+        tables.sort_by_key(|(position, _)| *position);
+        let tables = tables.into_iter().map(|(_, table)| table);
+        let width = tables.clone().map(|table| table.table.to_string().chars().count()).max().unwrap_or(0);
+        texts.extend(tables.map(|table| {
             let part = percent(table.rows_done, table.rows_estimated);
             format!(
                 "  {:<width$} {} {part:5.1} %  {} of {} rows, {}",
@@ -120,7 +123,7 @@ fn head(view: &View<'_>, has_color: bool) -> String {
                 count(snapshot.transactions_applied),
                 per_second(rates.transactions)
             ));
-            parts.push(format!("{} row events/s", count_of(rates.row_events)));
+            parts.push(format!("{} row events/s", whole(rates.row_events)));
         }
     }
     if snapshot.spool_bytes > 0 {
@@ -144,11 +147,6 @@ fn check_text(counts: &CheckCounts, has_color: bool) -> String {
         counts.tables,
         count(counts.differences),
     )
-}
-
-fn count_of(rate: f64) -> String {
-    let text = per_second(rate);
-    text.strip_suffix("/s").unwrap_or(&text).to_owned()
 }
 
 fn bar(part: f64, has_color: bool) -> String {

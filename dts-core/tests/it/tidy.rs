@@ -1,0 +1,124 @@
+//! The walls of `ARCHITECTURE.md` stand, and the documents know every error code.
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((path, text));
+        }
+    }
+    assert!(!found.is_empty(), "{} holds no sources: was it moved?", folder.display());
+    found
+}
+
+/// Lines of code that hold `word`, outside of comments and of a file's tests.
+fn lines_with(folder: &str, words: &[&str]) -> Vec<String> {
+    let mut hits = Vec::new();
+    for (path, text) in sources(&root().join(folder)) {
+        if path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs") {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            if let Some(word) = words.iter().find(|word| line.contains(*word)) {
+                hits.push(format!("{}: {word}", path.strip_prefix(root()).unwrap().display()));
+            }
+        }
+    }
+    hits
+}
+
+fn assert_none(what: &str, hits: &[String]) {
+    assert!(hits.is_empty(), "{what}:\n{}", hits.join("\n"));
+}
+
+#[test]
+fn tidy_pure_rooms_do_no_io() {
+    for room in ["data", "binlog", "sql", "transform"] {
+        let mut words =
+            vec!["std::net", "std::fs", "std::thread", "crate::server", "crate::source", "crate::target"];
+        if room != "sql" {
+            // `sql::load` turns the cells of a packet into lines: the one value of `wire` that the pure rooms know.
+            words.push("crate::wire");
+        }
+        assert_none("a pure room reaches out", &lines_with(&format!("dts-core/src/{room}"), &words));
+    }
+    assert_none("sql knows connections", &lines_with("dts-core/src/sql", &["wire::Connection"]));
+}
+
+#[test]
+fn tidy_stages_do_not_know_each_other() {
+    let stages = ["validator", "structure", "full_loader", "binlog_applier", "checker"];
+    for stage in stages {
+        let others: Vec<String> = stages
+            .iter()
+            .filter(|other| **other != stage && !(stage == "structure" && **other == "full_loader"))
+            .map(|other| format!("crate::{other}"))
+            .collect();
+        let words: Vec<&str> = others.iter().map(String::as_str).chain(["crate::migration"]).collect();
+        assert_none("a stage imports another", &lines_with(&format!("dts-core/src/{stage}"), &words));
+    }
+}
+
+#[test]
+fn tidy_the_library_keeps_to_itself() {
+    let words = ["println!", "print!(", "std::env", "process::exit", "mysql::"];
+    assert_none("the library reaches into the process", &lines_with("dts-core/src", &words));
+}
+
+#[test]
+fn tidy_the_program_holds_no_sql() {
+    let words = ["SELECT ", "INSERT INTO", "mysql::", "mysql_common"];
+    let hits: Vec<String> =
+        lines_with("dts-cli/src", &words).into_iter().filter(|hit| !hit.contains("/store/")).collect();
+    assert_none("the program speaks SQL to a server", &hits);
+}
+
+#[test]
+fn tidy_every_error_code_is_documented() {
+    let error = fs::read_to_string(root().join("dts-core/src/error.rs")).unwrap();
+    let documented = fs::read_to_string(root().join("docs/errors.md")).unwrap();
+    let block = error.split("pub fn code(&self)").nth(1).unwrap().split("pub fn recovery").next().unwrap();
+    let codes: Vec<&str> = block
+        .split("=> ")
+        .skip(1)
+        .map(|rest| &rest[..4])
+        .filter(|code| code.chars().all(|c| c.is_ascii_digit()))
+        .collect();
+    assert!(codes.len() > 20, "the codes were not found");
+    for code in codes {
+        assert_eq!(documented.matches(&format!("## DTS-{code} ")).count(), 1, "DTS-{code} in docs/errors.md");
+    }
+}
+
+#[test]
+fn tidy_links_in_documents_lead_somewhere() {
+    let mut documents: Vec<PathBuf> =
+        fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    documents.extend(
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name)),
+    );
+    for document in
+        documents.iter().filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+    {
+        let text = fs::read_to_string(document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            let target = document.parent().unwrap().join(file);
+            assert!(target.exists(), "{}: {link} leads nowhere", document.display());
+        }
+    }
+}
