@@ -374,3 +374,36 @@ fn hidden_row_id_of_rds() {
     let ours: Vec<(u64, Option<String>)> = pair.source.query(rows);
     assert_eq!(ours, pair.target.query(rows));
 }
+
+/// A session whose client is gone goes on with what it was sent. The next run must not begin before it has ended.
+#[test]
+fn session_without_its_client() {
+    let pair = Pair::start(Generation::New);
+    pair.source.exec("CREATE DATABASE z; CREATE TABLE z.t (a INT); INSERT INTO z.t VALUES (0)");
+    let migration = pair.migration("z", &["z"]);
+    run(&migration, Until::Synced);
+    pair.source.exec("INSERT INTO z.t VALUES (1),(1)");
+    let mut lock = pair.target.root();
+    lock.query_drop("LOCK TABLES z.t WRITE").unwrap();
+    let waiting = || {
+        let sql = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for table metadata lock'";
+        pair.target.query_one::<u64>(sql)
+    };
+    let stop = StopToken::new();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| migration.run(Until::Stopped, &stop, &Progress::new()));
+        while waiting() == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        stop.stop();
+        assert!(first.join().unwrap().is_err_and(|error| error.is_interrupted()));
+        let second = scope.spawn(|| migration.run(Until::Synced, &StopToken::new(), &Progress::new()));
+        // Long enough to read a checkpoint that the first session is about to change.
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let seen = waiting();
+        lock.query_drop("UNLOCK TABLES").unwrap();
+        second.join().unwrap().unwrap();
+        assert_eq!(seen, 1, "only the first session's");
+    });
+    dump::assert_equal(&pair.source, &pair.target, "z");
+}
