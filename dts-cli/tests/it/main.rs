@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod check;
+mod crash;
 mod demo;
 mod program;
 mod run;
