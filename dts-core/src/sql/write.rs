@@ -75,7 +75,7 @@ impl TableWriter {
     /// Appends one row's `(…)`. Returns how many warnings the server will give for it (ENUM error values).
     ///
     /// # Errors
-    /// [`ErrorKind::Value`] when the image does not hold a column.
+    /// [`ErrorKind::Value`](crate::error::ErrorKind::Value) when the image does not hold a column.
     pub fn push_row(&self, sql: &mut Vec<u8>, after: &[Value]) -> Result<u64> {
         let mut warnings = 0;
         for (index, &position) in self.stored.iter().enumerate() {
@@ -98,7 +98,7 @@ impl TableWriter {
     /// Sets what changed, and every DATETIME and TIMESTAMP, which could have ON UPDATE CURRENT_TIMESTAMP.
     ///
     /// # Errors
-    /// [`ErrorKind::Value`] when the key is not in the before image.
+    /// [`ErrorKind::Value`](crate::error::ErrorKind::Value) when the key is not in the before image.
     pub fn push_update(&self, sql: &mut Vec<u8>, before: &[Value], after: &[Value]) -> Result<u64> {
         sql.extend_from_slice(b"UPDATE ");
         quote::push_table(sql, &self.schema.name);
@@ -148,7 +148,7 @@ impl TableWriter {
     /// Appends one row's key to a DELETE.
     ///
     /// # Errors
-    /// [`ErrorKind::Value`] when the key is not in the image.
+    /// [`ErrorKind::Value`](crate::error::ErrorKind::Value) when the key is not in the image.
     pub fn push_deleted(&self, sql: &mut Vec<u8>, before: &[Value], first: bool) -> Result<()> {
         let Some(key) = &self.key else {
             return self.push_whole_row(sql, before);
