@@ -308,6 +308,7 @@ impl<'a> Structure<'a> {
                 state: CopyState::Created,
                 deferred: Deferred { indexes: deferred.indexes, foreign_keys: deferred.foreign_keys },
                 snapshot_position: None,
+                snapshot_rung: None,
                 row_count: 0,
                 byte_count: 0,
                 chunks_again: 0,
