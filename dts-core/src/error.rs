@@ -288,6 +288,14 @@ pub enum ErrorKind {
         /// Which change found what, without row content.
         what: String,
     },
+    /// The target does not take the definitions of some objects.
+    #[error("the target refuses {count} of the objects: {objects}")]
+    ObjectsRefused {
+        /// How many there are.
+        count: usize,
+        /// Each one with the target's answer and what to do.
+        objects: String,
+    },
     /// A queue, spool or disk is full.
     #[error("{what} is full ({limit})")]
     Full {
@@ -339,6 +347,7 @@ impl ErrorKind {
             Self::NoKey => 5002,
             Self::Value { .. } => 5003,
             Self::Divergence { .. } => 5004,
+            Self::ObjectsRefused { .. } => 5005,
             Self::Interrupted => 8001,
             Self::Internal { .. } => 9001,
         })
@@ -374,6 +383,7 @@ impl ErrorKind {
             | Self::NoKey
             | Self::Value { .. }
             | Self::Divergence { .. }
+            | Self::ObjectsRefused { .. }
             | Self::Internal { .. } => Recovery::Operator,
         }
     }
@@ -435,6 +445,10 @@ impl ErrorKind {
             Self::Value { .. } => "Correct the value on the source, or exclude the table.",
             Self::Divergence { .. } => {
                 "Somebody else writes on the target, or rows were changed there. Run `dts check` to see which rows differ."
+            }
+            Self::ObjectsRefused { .. } => {
+                "Mend or drop these objects on the source, or leave them out (objects.exclude, or objects.views, .routines, \
+                 .triggers, .events = false), then run again. No rows were copied yet."
             }
             Self::Full { .. } => "Free space or raise the limit, then run again: it resumes where it stood.",
             Self::Interrupted => "Run the command again: it resumes where it stood.",

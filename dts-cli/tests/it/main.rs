@@ -1,7 +1,9 @@
 //! Tests of the program `dts` as people and scripts use it: the real binary, and real servers where it needs some.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::print_stderr, reason = "seeds and figures belong into a test's output")]
 
 mod check;
+mod crash;
 mod demo;
 mod program;
 mod run;

@@ -92,6 +92,13 @@ pub struct WireColumn {
     pub vector_dimensions: Option<u64>,
 }
 
+impl WireColumn {
+    /// Returns whether it is a BIGINT.
+    pub fn is_bigint(&self) -> bool {
+        self.type_code == ty::LONGLONG
+    }
+}
+
 /// One column of a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeyPart {

@@ -119,7 +119,8 @@ impl Batch {
         strict: bool,
     ) -> Result<()> {
         let kind = StatementKind::Delete { strict };
-        let first = !self.continues(table, kind);
+        // Without a key, one statement takes one of several equal rows.
+        let first = table.writer.is_keyless() || !self.continues(table, kind);
         if first {
             self.begin(table, gtid, kind);
             table.writer.begin_delete(&mut self.sql);

@@ -5,13 +5,17 @@
 //! # Exactly once
 //! The set of applied transactions is written in the same target transaction as their changes. Whatever goes wrong, the
 //! applier forgets what it has in memory, reads that set, and asks the source for everything else. Nothing is skipped by
-//! counting, and no answer is guessed.
+//! counting, and no answer is guessed. Before that set is read, the session of an earlier life must have ended on the target,
+//! because it goes on with what it was sent when its client is gone: a lock that lives as long as a session tells.
 //!
 //! # Two disciplines
 //! Until the converge point rows may be newer than the changes that arrive, so changes are applied idempotently
 //! ([`ApplyMode::Idempotent`]): what a row is after a change is written, whatever it was. From the converge point on every
 //! change must fit exactly ([`ApplyMode::Strict`]): an update or delete that finds no row, or an insert that finds one, means
 //! that somebody else writes on the target or that a row was lost, and is reported.
+//!
+//! Tables without a key are strict from the start: their rows came from an exact snapshot, the changes in it are left out,
+//! and each of the others changes exactly one row, found by all its bytes.
 //!
 //! A transaction counts as applied only at its real end (XID, COMMIT, or a statement that commits by itself), never in the
 //! middle of it (spirit#1042, #1065).
@@ -21,14 +25,14 @@ mod queue;
 mod schema_change;
 mod tables;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use options::BinlogApplyOptions;
 
 use crate::binlog::{Event, EventType, GtidEvent, QueryEvent, RawEvent, RowsEvent, TransactionPayload};
 use crate::data::{Gtid, GtidSet, Position, RowImage, TableName};
-use crate::error::{ErrorKind, Result, Stage};
+use crate::error::{Error, ErrorKind, Result, Side, Stage};
 use crate::progress::Progress;
 use crate::retry::{Attempts, RetryPolicy};
 use crate::server;
@@ -54,6 +58,8 @@ const BATCH_TRANSACTIONS: u64 = 1000;
 const LINGER: Duration = Duration::from_millis(5);
 /// How often the source is asked for its position while the stream is idle or the target behind.
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to wait for another session that applies for the same task.
+const OTHER_APPLIER_PATIENCE: Duration = Duration::from_secs(60);
 /// Largest content of a compressed transaction that is accepted: the server's limit of one event.
 const PAYLOAD_BYTES_MAX: u64 = 4 << 30;
 
@@ -104,9 +110,10 @@ impl<'a> BinlogApplier<'a> {
     /// position for what cannot be carried; [`ErrorKind::BinlogPurged`], [`ErrorKind::SourceDiverged`].
     pub fn run(&self, until: &ApplyUntil, stop: &StopToken, progress: &Progress) -> Result<GtidSet> {
         let mut attempts = Attempts::new(RetryPolicy::default());
+        let mut previous = None;
         loop {
             let mut applied_any = false;
-            match self.run_once(until, stop, progress, &mut applied_any) {
+            match self.run_once(until, stop, progress, &mut applied_any, &mut previous) {
                 Ok(applied) => return Ok(applied),
                 Err(error) => {
                     if applied_any {
@@ -118,6 +125,35 @@ impl<'a> BinlogApplier<'a> {
         }
     }
 
+    /// Waits until no other session applies for this task. One that lost its client may still be at work on what it was sent;
+    /// what it commits must be in the checkpoint that is read next. `previous`: our own last one, which may be ended.
+    fn become_only(&self, target: &mut Connection, previous: Option<u64>, stop: &StopToken) -> Result<()> {
+        let begun = Instant::now();
+        while !self.ledger.lock_apply(target, 1)? {
+            stop.check()?;
+            let Some(holder) = self.ledger.apply_lock_holder(target)? else { continue };
+            if previous == Some(holder) {
+                // It may be idle, behind a broken network, and would stay so for hours. Gone meanwhile is as good.
+                match target.execute(format!("KILL {holder}"), "ending our last session") {
+                    Err(error) if error.server_error().is_none() => return Err(error),
+                    _ => {}
+                }
+            } else if begun.elapsed() > OTHER_APPLIER_PATIENCE {
+                return Err(Error::from(ErrorKind::IllegalState {
+                    action: "apply".into(),
+                    state: format!("applied by another session, number {holder} on the target"),
+                    allowed: "waiting until it ends".into(),
+                })
+                .on(Side::Target)
+                .with_hint(format!(
+                    "Another process runs this task, or the network to one broke: end that process, then KILL {holder} on \
+                     the target."
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// One life of the two connections.
     fn run_once(
         &self,
@@ -125,17 +161,20 @@ impl<'a> BinlogApplier<'a> {
         stop: &StopToken,
         progress: &Progress,
         applied_any: &mut bool,
+        previous: &mut Option<u64>,
     ) -> Result<GtidSet> {
-        let mut control = self.target.control(stop)?;
-        let applied = self.ledger.checkpoint(&mut control)?.applied;
+        let mut target = self.target.writer(stop)?;
+        self.become_only(&mut target, *previous, stop)?;
+        *previous = Some(u64::from(target.connection_id()));
+        let applied = self.ledger.checkpoint(&mut target)?.applied;
         progress.set_applied_position(Position::Gtid(applied.clone()));
         // The receiving thread ends with this life.
         let life = stop.child();
         std::thread::scope(|scope| {
-            let mut run = || -> Result<GtidSet> {
+            let run = || -> Result<GtidSet> {
                 let position = Position::Gtid(applied.clone());
                 let queue = EventQueue::start(scope, self.source, &position, life.clone(), progress.clone())?;
-                let mut session = Session::new(self, applied.clone(), stop, progress)?;
+                let mut session = Session::new(self, target, applied.clone(), stop, progress)?;
                 let ended = session.follow(&queue, until);
                 *applied_any = session.commits > 0;
                 ended.map(|()| session.applied)
@@ -181,25 +220,28 @@ struct Group {
 impl<'a> Session<'a> {
     fn new(
         applier: &'a BinlogApplier<'a>,
+        target: Connection,
         applied: GtidSet,
         stop: &'a StopToken,
         progress: &'a Progress,
     ) -> Result<Self> {
+        let rows = applier.ledger.tables(&mut applier.target.control(stop)?)?;
+        let snapshots: HashMap<TableName, GtidSet> = rows
+            .iter()
+            .filter_map(|row| Some((row.source.clone(), row.snapshot_position.as_ref()?.gtid_set()?.clone())))
+            .collect();
         let copied = match applier.mode {
             ApplyMode::Strict => HashSet::new(),
-            ApplyMode::Idempotent => {
-                let rows = applier.ledger.tables(&mut applier.target.control(stop)?)?;
-                rows.into_iter().map(|row| row.source).collect()
-            }
+            ApplyMode::Idempotent => rows.into_iter().map(|row| row.source).collect(),
         };
         Ok(Session {
             copied,
             applier,
             stop,
             progress,
-            target: applier.target.writer(stop)?,
+            target,
             source: applier.source.control(stop)?,
-            tables: Tables::new(applier.target, applier.transform),
+            tables: Tables::new(applier.target, applier.transform, snapshots),
             batch: Batch::default(),
             applied,
             commits: 0,
@@ -365,8 +407,13 @@ impl<'a> Session<'a> {
         after: &RowImage,
     ) -> Result<()> {
         let gtid = self.group.as_ref().map(|group| &group.gtid);
+        if gtid.zip(table.snapshot.as_ref()).is_some_and(|(gtid, snapshot)| snapshot.contains(gtid)) {
+            return Ok(());
+        }
+        // Without a key nothing is idempotent, and nothing needs to be: the rows are exactly of the snapshot's position.
+        let mode = if table.writer.is_keyless() { ApplyMode::Strict } else { self.applier.mode };
         let batch = &mut self.batch;
-        match (self.applier.mode, before.is_empty(), after.is_empty()) {
+        match (mode, before.is_empty(), after.is_empty()) {
             (ApplyMode::Strict, true, _) => batch.insert(table, gtid, after, InsertForm::Plain)?,
             (ApplyMode::Strict, false, false) => batch.update(table, gtid, before, after)?,
             (ApplyMode::Strict, false, true) => batch.delete(table, gtid, before, true)?,

@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::binlog::{ColumnHint, RowDecoder, TableMap};
-use crate::data::{ColumnKind, TableName};
+use crate::binlog::{ColumnHint, RowDecoder, TableMap, WireColumn};
+use crate::data::{ColumnKind, GtidSet, TableName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::server::catalog;
 use crate::sql::write::TableWriter;
@@ -21,6 +21,8 @@ pub(super) struct TargetTable {
     pub(super) source: TableName,
     /// Its statements.
     pub(super) writer: TableWriter,
+    /// The exact snapshot that its rows came from: changes in it are in the rows already.
+    pub(super) snapshot: Option<GtidSet>,
     /// It has a UNIQUE index besides its row key: an upsert could overwrite the wrong row.
     pub(super) has_other_unique: bool,
 }
@@ -36,14 +38,20 @@ pub(super) struct MappedTable {
 pub(super) struct Tables<'a> {
     target: &'a TargetEndpoint,
     transform: &'a Transform,
+    snapshots: HashMap<TableName, GtidSet>,
     by_name: HashMap<TableName, Arc<TargetTable>>,
     /// By the number that the table map gives; `None` for a table that is not selected.
     by_id: HashMap<u64, (TableMap, Option<MappedTable>)>,
 }
 
 impl<'a> Tables<'a> {
-    pub(super) fn new(target: &'a TargetEndpoint, transform: &'a Transform) -> Self {
-        Tables { target, transform, by_name: HashMap::new(), by_id: HashMap::new() }
+    /// `snapshots`: the positions of tables that were copied from an exact snapshot.
+    pub(super) fn new(
+        target: &'a TargetEndpoint,
+        transform: &'a Transform,
+        snapshots: HashMap<TableName, GtidSet>,
+    ) -> Self {
+        Tables { target, transform, snapshots, by_name: HashMap::new(), by_id: HashMap::new() }
     }
 
     /// Takes a table map.
@@ -95,8 +103,9 @@ impl<'a> Tables<'a> {
         let key = schema.row_key().map(|key| key.index).unwrap_or_default();
         let has_other_unique = schema.indexes.iter().any(|index| index.unique && index.name != key);
         let row_alias = self.target.facts().is_mysql_at_least(8, 0, 20);
-        let writer = TableWriter::new(schema, row_alias)?;
-        let table = Arc::new(TargetTable { source: name.clone(), writer, has_other_unique });
+        let writer = TableWriter::new(schema, row_alias);
+        let snapshot = self.snapshots.get(name).cloned();
+        let table = Arc::new(TargetTable { source: name.clone(), writer, snapshot, has_other_unique });
         self.by_name.insert(name.clone(), table.clone());
         Ok(table)
     }
@@ -105,7 +114,14 @@ impl<'a> Tables<'a> {
 /// Puts the log's view of a table and its definition together.
 fn decoder(map: &TableMap, table: &TargetTable) -> Result<RowDecoder> {
     let schema = table.writer.schema();
-    if map.columns.len() != schema.columns.len() {
+    // RDS adds a row id of its own to a table without a key: the last column in the log, hidden everywhere else. It is
+    // decoded and left out.
+    let hidden = usize::from(
+        table.writer.is_keyless()
+            && map.columns.len() == schema.columns.len() + 1
+            && map.columns.last().is_some_and(is_row_id),
+    );
+    if map.columns.len() != schema.columns.len() + hidden {
         return Err(Error::from(ErrorKind::BinlogEvent {
             what: format!(
                 "a row event has {} columns, the table on the target has {}",
@@ -123,4 +139,12 @@ fn decoder(map: &TableMap, table: &TargetTable) -> Result<RowDecoder> {
         .map(|column| ColumnHint::new(column.unsigned, matches!(column.kind, ColumnKind::Binary(_))))
         .collect();
     RowDecoder::new(map, &hints)
+}
+
+/// The column that RDS for MySQL adds to a table without a key.
+const RDS_ROW_ID: &str = "__#alibaba_rds_row_id#__";
+
+/// Returns whether a column can be RDS's row id: a BIGINT, and of that name where the log has names.
+fn is_row_id(column: &WireColumn) -> bool {
+    column.is_bigint() && column.name.as_ref().is_none_or(|name| name == RDS_ROW_ID)
 }

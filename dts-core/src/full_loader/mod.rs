@@ -2,7 +2,8 @@
 //!
 //! [`FullLoader`] copies tables that were created on the target, in chunks, several at a time. Each chunk is its own short
 //! read on the source and its own transaction on the target, which also records it; so a run that ends anywhere is
-//! continued by the next one, and no chunk is lost or loaded twice. Why the copy becomes exact although it takes no lock is
+//! continued by the next one, and no chunk is lost or loaded twice. A table without a key is one chunk, read from an exact
+//! snapshot ([`crate::source::exact_snapshot`]); it is copied whole or not at all. Why the copy becomes exact although it takes no lock is
 //! argued in [`crate::source::start_position`].
 //!
 //! It is not a dump: without the changes since the start position the rows are of different moments.
@@ -16,12 +17,13 @@ mod worker;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 pub use options::{FullLoadOptions, LoadMethod, RateLimit};
 pub use plan::TablePlan;
 pub use report::{FullLoadReport, TableReport};
 
-use crate::data::Position;
+use crate::data::{Position, Rung};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::progress::{Progress, TableState};
 use crate::retry::{Attempts, RetryPolicy};
@@ -35,6 +37,9 @@ use crate::wire::Connection;
 use chunker::{Chunk, Chunker};
 use throttle::Throttle;
 use worker::{Outcome, TableCopy};
+
+/// How long a commit may take from when its rows are visible until its GTID is in `gtid_executed`.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Copies the rows that exist.
 pub struct FullLoader<'a> {
@@ -68,7 +73,7 @@ impl<'a> FullLoader<'a> {
     /// Copies what is not copied yet. Blocks until all rows are durable.
     ///
     /// # Errors
-    /// [`ErrorKind::NoKey`] for a table whose rows cannot be told apart, before anything is copied;
+    /// What [`exact_snapshot::take`](crate::source::exact_snapshot::take) returns for a table whose rows cannot be told apart;
     /// [`ErrorKind::Interrupted`] when asked to stop; else what a server answered, after retries where they can help.
     /// What was recorded stays; another call goes on from there.
     pub fn run(&self, stop: &StopToken, progress: &Progress) -> Result<FullLoadReport> {
@@ -76,9 +81,6 @@ impl<'a> FullLoader<'a> {
     }
 
     fn run_staged(&self, stop: &StopToken, progress: &Progress) -> Result<FullLoadReport> {
-        if let Some(plan) = self.tables.iter().find(|plan| plan.schema.row_key().is_none()) {
-            return Err(Error::from(ErrorKind::NoKey).for_table(&plan.schema.name));
-        }
         let by_insert = self.inserts()?;
         let stop = stop.child();
         let throttle = Throttle::new(self.options.rate_limit.clone(), stop.clone());
@@ -90,7 +92,7 @@ impl<'a> FullLoader<'a> {
             if states.get(&plan.id).is_some_and(|state| *state >= CopyState::Copied) {
                 continue;
             }
-            work.push(self.prepare(plan, &mut control, &throttle, progress, by_insert)?);
+            work.push(self.prepare(plan, &mut control, &throttle, &stop, progress, by_insert)?);
         }
         work.sort_by_key(|work| std::cmp::Reverse(work.copy.plan.schema.data_bytes));
         self.copy_all(&work, &stop, progress)?;
@@ -102,7 +104,7 @@ impl<'a> FullLoader<'a> {
             work.copy.progress.set_state(TableState::Copied);
         }
         let mut source = self.source.control(&stop)?;
-        let converge_position = Position::Gtid(server::gtid_executed(&mut source)?);
+        let converge_position = Position::Gtid(server::gtid_visible(&mut source, COMMIT_PATIENCE, &stop)?);
         Ok(FullLoadReport { tables: self.read_report(&mut control, by_insert)?, converge_position })
     }
 
@@ -132,6 +134,7 @@ impl<'a> FullLoader<'a> {
         plan: &'w TablePlan,
         control: &mut Connection,
         throttle: &'w Throttle,
+        stop: &StopToken,
         progress: &Progress,
         by_insert: bool,
     ) -> Result<Work<'w>> {
@@ -153,6 +156,8 @@ impl<'a> FullLoader<'a> {
                 self.ledger,
                 counters,
                 throttle,
+                self.source,
+                stop,
                 self.target.facts().max_allowed_packet(),
             ),
             chunker: Mutex::new(chunker),
@@ -255,7 +260,7 @@ impl<'a> FullLoader<'a> {
                 chunks: u64::try_from(chunks).unwrap_or(u64::MAX),
                 chunks_copied_again: row.chunks_again,
                 method: if by_insert { "insert" } else { "load-data" },
-                consistency: "lock-free",
+                consistency: row.snapshot_rung.map_or("lock-free", Rung::name),
             });
         }
         Ok(reports)

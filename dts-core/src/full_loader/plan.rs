@@ -18,6 +18,11 @@ impl TablePlan {
         self.schema.stored_columns().map(|position| &self.schema.columns[position]).collect()
     }
 
+    /// Returns whether the table has no key by which its rows are told apart: it is copied from an exact snapshot.
+    pub fn is_keyless(&self) -> bool {
+        self.schema.row_key().is_none()
+    }
+
     /// Returns the key along which the table is cut into chunks: the leading columns of its row key over which ranges are
     /// exact. `None`: the table is copied in one piece.
     pub fn chunk_key(&self) -> Option<RowKey> {

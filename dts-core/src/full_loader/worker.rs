@@ -1,11 +1,13 @@
 //! One chunk: read, encode, write and record in one transaction of the target.
 use std::sync::Arc;
 
-use crate::data::Column;
-use crate::error::{ErrorKind, Result};
+use crate::data::{Column, Position};
+use crate::error::{Error, ErrorKind, Result};
 use crate::progress::TableProgress;
+use crate::source::{SourceEndpoint, exact_snapshot};
 use crate::sql::load::{self, CellCoding, RowOutcome};
 use crate::sql::select::{self, KeyColumns};
+use crate::stop::StopToken;
 use crate::target::ledger::{ChunkRow, Ledger};
 use crate::wire::{Cells, Connection};
 
@@ -32,6 +34,8 @@ pub(super) struct TableCopy<'a> {
     pub(super) ledger: &'a Ledger,
     pub(super) progress: Arc<TableProgress>,
     pub(super) throttle: &'a Throttle,
+    endpoint: &'a SourceEndpoint,
+    stop: StopToken,
     columns: Vec<&'a Column>,
     codings: Vec<CellCoding>,
     load_statement: Vec<u8>,
@@ -54,6 +58,8 @@ impl<'a> TableCopy<'a> {
         ledger: &'a Ledger,
         progress: Arc<TableProgress>,
         throttle: &'a Throttle,
+        endpoint: &'a SourceEndpoint,
+        stop: &StopToken,
         packet_max: u64,
     ) -> Self {
         let columns = plan.columns();
@@ -62,6 +68,8 @@ impl<'a> TableCopy<'a> {
             ledger,
             progress,
             throttle,
+            endpoint,
+            stop: stop.clone(),
             codings: columns.iter().map(|column| CellCoding::of(column)).collect(),
             load_statement: load::load_data_statement(&plan.target, &columns),
             insert_head: load::insert_head(&plan.target, &columns),
@@ -81,13 +89,40 @@ impl<'a> TableCopy<'a> {
         by_insert: bool,
     ) -> Result<Outcome> {
         let mut count = Count::default();
-        let outcome = self.copy_counting(source, target, chunk, by_insert, &mut count);
+        let outcome = if self.plan.is_keyless() {
+            self.copy_snapshot(target, chunk, by_insert, &mut count)
+        } else {
+            self.copy_counting(source, target, chunk, by_insert, &mut count, &[])
+        };
         if !matches!(outcome, Ok(Outcome::Copied(_))) {
             self.progress.take_back(count.reported.0, count.reported.1);
         }
         outcome.map_err(|error| error.for_table(&self.plan.schema.name))
     }
 
+    /// Copies a whole table from an exact snapshot of its own, and records the snapshot's position with the rows.
+    fn copy_snapshot(
+        &self,
+        target: &mut Connection,
+        chunk: &Chunk,
+        by_insert: bool,
+        count: &mut Count,
+    ) -> Result<Outcome> {
+        let schema = &self.plan.schema;
+        if !schema.engine.eq_ignore_ascii_case("InnoDB") {
+            return Err(Error::from(ErrorKind::Unsupported {
+                what: format!("an exact snapshot of a table of engine {}", schema.engine),
+            })
+            .with_hint("Give the table a primary key, convert it to InnoDB, or exclude it."));
+        }
+        let mut snapshot = exact_snapshot::take(self.endpoint, &[&schema.name], 1, &self.stop)?;
+        log::info!("{}: exact snapshot by {}", schema.name, snapshot.rung.name());
+        let position = Position::Gtid(snapshot.position);
+        let also = self.ledger.snapshot_statement(self.plan.id, &position, snapshot.rung);
+        self.copy_counting(&mut snapshot.connections[0], target, chunk, by_insert, count, also.as_bytes())
+    }
+
+    /// `also` is run in the transaction that records the chunk.
     fn copy_counting(
         &self,
         source: &mut Connection,
@@ -95,6 +130,7 @@ impl<'a> TableCopy<'a> {
         chunk: &Chunk,
         by_insert: bool,
         count: &mut Count,
+        also: &[u8],
     ) -> Result<Outcome> {
         let key = self.plan.chunk_key();
         let key = key.as_ref().map(|key| KeyColumns::of(&self.plan.schema, &key.index, &key.columns));
@@ -117,6 +153,10 @@ impl<'a> TableCopy<'a> {
             byte_count: count.bytes,
         };
         let mut end = self.ledger.chunk_statement(self.plan.id, &row);
+        if !also.is_empty() {
+            end.extend_from_slice(b"; ");
+            end.extend_from_slice(also);
+        }
         end.extend_from_slice(b"; COMMIT");
         target.execute(end, "recording a chunk")?;
         self.report(count)?;

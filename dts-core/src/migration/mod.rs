@@ -8,7 +8,8 @@ mod state;
 
 use std::time::{Duration, Instant};
 
-pub use options::{MigrationOptions, ObjectKinds};
+pub use crate::transform::ObjectKinds;
+pub use options::MigrationOptions;
 pub use state::{Action, State};
 
 use crate::binlog_applier::{ApplyMode, ApplyUntil, BinlogApplier};
@@ -279,8 +280,13 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn steps(&mut self, task: &TaskRow, until: Until) -> Result<()> {
-        let structure =
-            Structure::new(&self.ends.source, &self.ends.target, &self.ends.ledger, &self.ends.transform);
+        let structure = Structure::new(
+            &self.ends.source,
+            &self.ends.target,
+            &self.ends.ledger,
+            &self.ends.transform,
+            self.options.objects,
+        );
         self.progress.set_step(Step::Structure, StepState::Running);
         if task.phase == Phase::Structure {
             let created = structure.create(self.stop)?;
@@ -315,6 +321,7 @@ impl Run<'_> {
         self.progress.set_step(Step::IndexBuild, StepState::Done);
         if self.options.task_type == TaskType::Full {
             self.progress.set_step(Step::InSync, StepState::Skipped);
+            self.create_held_back(&structure)?;
             return self.set_phase(Phase::Ended);
         }
         self.progress.set_step(Step::InSync, StepState::Running);
@@ -371,14 +378,24 @@ impl Run<'_> {
         .map(drop)
     }
 
-    fn finish_structure(&self, structure: &Structure<'_>) -> Result<()> {
+    /// A task that applies no changes is complete as soon as its tables are.
+    fn create_held_back(&mut self, structure: &Structure<'_>) -> Result<()> {
+        let report = structure.create_held_back(self.stop)?;
+        self.rewrites.extend(
+            report.rewrites.into_iter().filter(|note| !self.rewrites.contains(note)).collect::<Vec<_>>(),
+        );
+        Ok(())
+    }
+
+    fn finish_structure(&mut self, structure: &Structure<'_>) -> Result<()> {
         for step in [Step::FullLoad, Step::CatchUp, Step::InSync] {
             self.progress.set_step(step, StepState::Skipped);
         }
         self.step(Step::IndexBuild, |run| {
-            structure.build_indexes(&run.tables, run.options.load.threads, run.stop, run.progress)?;
-            run.set_phase(Phase::Ended)
-        })
+            structure.build_indexes(&run.tables, run.options.load.threads, run.stop, run.progress)
+        })?;
+        self.create_held_back(structure)?;
+        self.set_phase(Phase::Ended)
     }
 
     fn step(&self, step: Step, work: impl FnOnce(&Self) -> Result<()>) -> Result<()> {

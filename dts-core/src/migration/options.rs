@@ -5,29 +5,8 @@ use crate::error::{Error, Result};
 use crate::full_loader::FullLoadOptions;
 use crate::source::SourceOptions;
 use crate::target::TargetOptions;
-use crate::transform::Transform;
+use crate::transform::{ObjectKinds, Transform};
 use crate::validator::{EndpointKind, TaskType};
-
-/// Which kinds of objects besides tables are carried.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ObjectKinds {
-    /// Views.
-    pub views: bool,
-    /// Procedures and functions.
-    pub routines: bool,
-    /// Triggers, created at completion.
-    pub triggers: bool,
-    /// Events, created at completion.
-    pub events: bool,
-    /// Accounts and their grants.
-    pub accounts: bool,
-}
-
-impl Default for ObjectKinds {
-    fn default() -> Self {
-        ObjectKinds { views: true, routines: true, triggers: true, events: true, accounts: false }
-    }
-}
 
 /// Everything that says what a migration is to do.
 #[derive(Clone, Debug)]

@@ -1,10 +1,10 @@
-//! Databases and tables, from `information_schema` into [`TableSchema`].
+//! Databases, tables and other objects, from `information_schema` into [`TableSchema`] and [`ObjectDefinition`].
 //!
 //! Names are compared as `information_schema` stores them; queries that name a database filter by it, so that the server
 //! opens only that database's tables. System schemas are never listed.
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use crate::data::{Column, ColumnKind, ForeignKey, Index, IndexPart, TableName, TableSchema};
+use crate::data::{Column, ColumnKind, ForeignKey, Index, IndexPart, ObjectKind, TableName, TableSchema};
 use crate::error::{ErrorKind, Result};
 use crate::server::{Flavor, ServerFacts};
 use crate::sql::quote;
@@ -95,6 +95,140 @@ pub fn show_create_table(connection: &mut Connection, name: &TableName) -> Resul
         .query_row(format!("SHOW CREATE TABLE {}", quote::table(name)), "reading a table's definition")
         .map_err(|error| error.for_table(name))?;
     Ok(row.map(|row| row.string(1)).unwrap_or_default())
+}
+
+/// What the server keeps with the definition of a view, stored program, trigger or event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectDefinition {
+    /// Which sort of object.
+    pub kind: ObjectKind,
+    /// Its database and its name.
+    pub name: TableName,
+    /// The account in whose name it runs, as `user@host`.
+    pub definer: String,
+    /// Runs with the privileges of whoever uses it, not of its definer. Never for triggers and events.
+    pub is_invoker: bool,
+    /// The session's settings that the text was written under. Views have no `sql_mode` and no `database_collation`.
+    pub context: CreationContext,
+    /// The table of a trigger.
+    pub table: Option<String>,
+    /// The time zone of an event.
+    pub time_zone: Option<String>,
+    /// The comment of a stored program or event.
+    pub comment: String,
+}
+
+/// The settings under which the text of a stored object has its meaning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreationContext {
+    /// `sql_mode`, flags separated by commas.
+    pub sql_mode: String,
+    /// `character_set_client`
+    pub charset_client: String,
+    /// `collation_connection`
+    pub collation_connection: String,
+    /// The default collation that its database had.
+    pub database_collation: String,
+}
+
+/// Reads the views of a database, or its stored programs, triggers or events; triggers in the order in which they act.
+///
+/// # Errors
+/// What the server answered.
+pub fn objects(
+    connection: &mut Connection,
+    kind: ObjectKind,
+    database: &str,
+) -> Result<Vec<ObjectDefinition>> {
+    let schema = literal(database);
+    // name, definer, security, sql_mode, client, connection, database, table, time zone, comment
+    let sql = match kind {
+        ObjectKind::View => format!(
+            "SELECT TABLE_NAME, DEFINER, SECURITY_TYPE, '', CHARACTER_SET_CLIENT, COLLATION_CONNECTION, '', NULL, NULL, '' FROM \
+             information_schema.VIEWS WHERE TABLE_SCHEMA = {schema} ORDER BY TABLE_NAME"
+        ),
+        ObjectKind::Procedure | ObjectKind::Function => format!(
+            "SELECT ROUTINE_NAME, DEFINER, SECURITY_TYPE, SQL_MODE, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, \
+             DATABASE_COLLATION, NULL, NULL, ROUTINE_COMMENT FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {schema} AND \
+             ROUTINE_TYPE = '{}' ORDER BY ROUTINE_NAME",
+            kind.keyword()
+        ),
+        ObjectKind::Trigger => format!(
+            "SELECT TRIGGER_NAME, DEFINER, 'DEFINER', SQL_MODE, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, \
+             DATABASE_COLLATION, EVENT_OBJECT_TABLE, NULL, '' FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {schema} \
+             ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER, TRIGGER_NAME"
+        ),
+        ObjectKind::Event => format!(
+            "SELECT EVENT_NAME, DEFINER, 'DEFINER', SQL_MODE, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, \
+             DATABASE_COLLATION, NULL, TIME_ZONE, EVENT_COMMENT FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {schema} \
+             ORDER BY EVENT_NAME"
+        ),
+    };
+    let rows = connection.query(sql, "reading views, stored programs, triggers and events")?;
+    Ok(rows
+        .iter()
+        .map(|row| ObjectDefinition {
+            kind,
+            name: TableName::new(database, row.string(0)),
+            definer: row.string(1),
+            is_invoker: row.string(2) == "INVOKER",
+            context: CreationContext {
+                sql_mode: row.string(3),
+                charset_client: row.string(4),
+                collation_connection: row.string(5),
+                database_collation: row.string(6),
+            },
+            table: row.text(7).map(Into::into),
+            time_zone: row.text(8).map(Into::into),
+            comment: row.string(9),
+        })
+        .collect())
+}
+
+/// Lists the names of a database's objects of a kind. Tables and views share their names, so for views the tables are listed
+/// too.
+///
+/// # Errors
+/// What the server answered.
+pub fn object_names(
+    connection: &mut Connection,
+    kind: ObjectKind,
+    database: &str,
+) -> Result<BTreeSet<String>> {
+    let (name, table, schema, and) = match kind {
+        ObjectKind::View => ("TABLE_NAME", "TABLES", "TABLE_SCHEMA", ""),
+        ObjectKind::Procedure => {
+            ("ROUTINE_NAME", "ROUTINES", "ROUTINE_SCHEMA", " AND ROUTINE_TYPE = 'PROCEDURE'")
+        }
+        ObjectKind::Function => {
+            ("ROUTINE_NAME", "ROUTINES", "ROUTINE_SCHEMA", " AND ROUTINE_TYPE = 'FUNCTION'")
+        }
+        ObjectKind::Trigger => ("TRIGGER_NAME", "TRIGGERS", "TRIGGER_SCHEMA", ""),
+        ObjectKind::Event => ("EVENT_NAME", "EVENTS", "EVENT_SCHEMA", ""),
+    };
+    let sql =
+        format!("SELECT {name} FROM information_schema.{table} WHERE {schema} = {}{and}", literal(database));
+    Ok(connection.query(sql, "listing objects")?.iter().map(|row| row.string(0)).collect())
+}
+
+/// Returns the statement that made an object, as the server prints it; `None` when the account may not see it.
+///
+/// # Errors
+/// What the server answered.
+pub fn show_create_object(
+    connection: &mut Connection,
+    kind: ObjectKind,
+    name: &TableName,
+) -> Result<Option<String>> {
+    let sql = format!("SHOW CREATE {} {}", kind.keyword(), quote::table(name));
+    let row = connection.query_row(sql, "reading an object's definition")?;
+    let column = match kind {
+        ObjectKind::View => 1,
+        ObjectKind::Procedure | ObjectKind::Function | ObjectKind::Trigger => 2,
+        // After the sql_mode there is the time zone.
+        ObjectKind::Event => 3,
+    };
+    Ok(row.and_then(|row| row.text(column).map(Into::into)))
 }
 
 /// A string literal for the control plane's session (utf8mb4).

@@ -6,4 +6,7 @@ pub mod catalog;
 mod facts;
 pub(crate) mod session;
 
-pub use facts::{Flavor, ServerFacts, ServerVersion, binlog_position, gtid_executed, gtid_purged};
+pub use facts::{
+    Flavor, ServerFacts, ServerVersion, binlog_position, gtid_committed, gtid_executed, gtid_owned,
+    gtid_purged, gtid_visible,
+};

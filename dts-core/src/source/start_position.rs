@@ -7,9 +7,10 @@
 //! loses that transaction (gh-ost#1030).
 //!
 //! # The method
-//! With GTIDs: `@@GLOBAL.gtid_executed`, read **before** the first row is read. A GTID enters that set only after the
-//! engine's commit, so every transaction in the set is visible to any read that starts later; every other one is
-//! replayed from the log.
+//! With GTIDs: `@@GLOBAL.gtid_executed` without what is owned afterwards ([`server::gtid_committed`]), read **before** the
+//! first row is read. Every transaction in that set is committed in the engine and visible to any read that starts
+//! later; every other one is replayed from the log. (From 5.7 on `gtid_executed` alone would do; in 5.6 it is ahead of
+//! the engine.)
 //!
 //! # Why it suffices
 //! Let every chunk be read by its own consistent read at any time after P0. Replay all events that are not in P0, in log
@@ -47,7 +48,7 @@ pub fn take(source: &SourceEndpoint, connection: &mut Connection, stop: &StopTok
     let mut waited = Duration::ZERO;
     loop {
         // Prepared transactions are looked for after P0 was read: one that is prepared later has its rows logged later.
-        let position = Position::Gtid(server::gtid_executed(connection)?);
+        let position = Position::Gtid(server::gtid_committed(connection)?);
         let prepared = prepared_count(connection)?;
         if prepared == 0 {
             return Ok(position);
@@ -68,7 +69,7 @@ pub fn take(source: &SourceEndpoint, connection: &mut Connection, stop: &StopTok
 const XA_REFUSED: u16 = 1401;
 
 /// Counts prepared XA transactions; 0 where the account may not look.
-fn prepared_count(connection: &mut Connection) -> Result<usize> {
+pub(super) fn prepared_count(connection: &mut Connection) -> Result<usize> {
     match connection.query("XA RECOVER", "looking for prepared XA transactions") {
         Ok(rows) => Ok(rows.len()),
         Err(error)

@@ -7,8 +7,10 @@ pub mod json;
 pub mod literal;
 pub mod load;
 pub mod quote;
+pub mod row_match;
 pub mod select;
 pub mod statement;
+pub mod stored;
 mod token;
 pub mod write;
 

@@ -1,17 +1,19 @@
 //! Row changes as statements: INSERT, upsert, UPDATE, DELETE by key.
 //!
 //! [`TableWriter`] holds what does not change between the rows of one table. Generated columns are never written. Rows are
-//! found by the table's row key, compared under the column's own collation.
+//! found by the table's row key, compared under the column's own collation; without a key, by all their bytes
+//! ([`row_match`]), one row for each change.
 use super::literal::{self, Place};
-use super::quote;
+use super::{quote, row_match};
 use crate::data::{ColumnKind, JsonDiff, JsonDiffOperation, RowKey, TableSchema, Value};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// Builds the statements of one table.
 #[derive(Clone, Debug)]
 pub struct TableWriter {
     schema: TableSchema,
-    key: RowKey,
+    /// `None`: equal rows may exist.
+    key: Option<RowKey>,
     stored: Vec<usize>,
     insert_head: Vec<u8>,
     upsert_tail: Vec<u8>,
@@ -31,11 +33,8 @@ impl TableWriter {
     /// Prepares a table, as the target has it.
     ///
     /// `row_alias`: the target knows `VALUES … AS new` (MySQL 8.0.19 and later), where `VALUES()` is deprecated.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NoKey`] when its rows cannot be told apart.
-    pub fn new(schema: TableSchema, row_alias: bool) -> Result<Self> {
-        let key = schema.row_key().ok_or_else(|| Error::from(ErrorKind::NoKey).for_table(&schema.name))?;
+    pub fn new(schema: TableSchema, row_alias: bool) -> Self {
+        let key = schema.row_key();
         let stored: Vec<usize> = schema.stored_columns().collect();
         let columns: Vec<_> = stored.iter().map(|&position| &schema.columns[position]).collect();
         let insert_head = super::load::insert_head(&schema.name, &columns);
@@ -54,7 +53,13 @@ impl TableWriter {
                 if row_alias { format!("{name}=new.{name}") } else { format!("{name}=VALUES({name})") };
             upsert_tail.extend_from_slice(assignment.as_bytes());
         }
-        Ok(TableWriter { schema, key, stored, insert_head, upsert_tail })
+        TableWriter { schema, key, stored, insert_head, upsert_tail }
+    }
+
+    /// Returns whether the table has no key: every statement then changes one row, found by all its bytes, and a change that
+    /// is applied twice counts twice.
+    pub fn is_keyless(&self) -> bool {
+        self.key.is_none()
     }
 
     /// Returns the table as the target has it.
@@ -70,7 +75,7 @@ impl TableWriter {
     /// Appends one row's `(…)`. Returns how many warnings the server will give for it (ENUM error values).
     ///
     /// # Errors
-    /// [`ErrorKind::Value`] when the image does not hold a column.
+    /// [`ErrorKind::Value`](crate::error::ErrorKind::Value) when the image does not hold a column.
     pub fn push_row(&self, sql: &mut Vec<u8>, after: &[Value]) -> Result<u64> {
         let mut warnings = 0;
         for (index, &position) in self.stored.iter().enumerate() {
@@ -93,7 +98,7 @@ impl TableWriter {
     /// Sets what changed, and every DATETIME and TIMESTAMP, which could have ON UPDATE CURRENT_TIMESTAMP.
     ///
     /// # Errors
-    /// [`ErrorKind::Value`] when the key is not in the before image.
+    /// [`ErrorKind::Value`](crate::error::ErrorKind::Value) when the key is not in the before image.
     pub fn push_update(&self, sql: &mut Vec<u8>, before: &[Value], after: &[Value]) -> Result<u64> {
         sql.extend_from_slice(b"UPDATE ");
         quote::push_table(sql, &self.schema.name);
@@ -104,7 +109,7 @@ impl TableWriter {
             let column = &self.schema.columns[position];
             let is_clock = matches!(column.kind, ColumnKind::DateTime | ColumnKind::Timestamp);
             let (old, new) = (value(before, position), value(after, position));
-            if matches!(new, Value::Absent) || (!is_clock && old == new) {
+            if matches!(new, Value::Absent) || (!is_clock && is_same(old, new)) {
                 continue;
             }
             if any {
@@ -117,20 +122,24 @@ impl TableWriter {
         }
         if !any {
             // Nothing changed that is stored; the row must be there all the same.
-            let name = quote::identifier(&self.schema.columns[self.key.columns[0]].name);
+            let first = self.key.as_ref().map_or(self.stored[0], |key| key.columns[0]);
+            let name = quote::identifier(&self.schema.columns[first].name);
             sql.extend_from_slice(format!("{name}={name}").as_bytes());
         }
         sql.extend_from_slice(b" WHERE ");
-        self.push_key(sql, before)?;
+        match &self.key {
+            Some(key) => self.push_key(sql, key, before)?,
+            None => self.push_whole_row(sql, before)?,
+        }
         Ok(warnings)
     }
 
-    /// Begins a DELETE of one or more rows.
+    /// Begins a DELETE of one or more rows; of one row when the table has no key.
     pub fn begin_delete(&self, sql: &mut Vec<u8>) {
         sql.extend_from_slice(b"DELETE FROM ");
         quote::push_table(sql, &self.schema.name);
         sql.extend_from_slice(b" WHERE ");
-        if let [only] = self.key.columns[..] {
+        if let Some(only) = self.only_key_column() {
             quote::push_identifier(sql, &self.schema.columns[only].name);
             sql.extend_from_slice(b" IN (");
         }
@@ -139,9 +148,12 @@ impl TableWriter {
     /// Appends one row's key to a DELETE.
     ///
     /// # Errors
-    /// [`ErrorKind::Value`] when the key is not in the image.
+    /// [`ErrorKind::Value`](crate::error::ErrorKind::Value) when the key is not in the image.
     pub fn push_deleted(&self, sql: &mut Vec<u8>, before: &[Value], first: bool) -> Result<()> {
-        if let [only] = self.key.columns[..] {
+        let Some(key) = &self.key else {
+            return self.push_whole_row(sql, before);
+        };
+        if let Some(only) = self.only_key_column() {
             if !first {
                 sql.push(b',');
             }
@@ -149,25 +161,53 @@ impl TableWriter {
             return literal::push_value(sql, value(before, only), column, Place::Compared);
         }
         sql.extend_from_slice(if first { b"(" } else { b" OR (" });
-        self.push_key(sql, before)?;
+        self.push_key(sql, key, before)?;
         sql.push(b')');
         Ok(())
     }
 
     /// Ends a DELETE.
     pub fn end_delete(&self, sql: &mut Vec<u8>) {
-        if self.key.columns.len() == 1 {
+        if self.only_key_column().is_some() {
             sql.push(b')');
         }
     }
 
     /// Returns whether an update changes the key, by bytes: a change that the collation does not see counts too.
     pub fn changes_key(&self, before: &[Value], after: &[Value]) -> bool {
-        self.key.columns.iter().any(|&position| value(before, position) != value(after, position))
+        self.key
+            .iter()
+            .flat_map(|key| &key.columns)
+            .any(|&position| !is_same(value(before, position), value(after, position)))
     }
 
-    fn push_key(&self, sql: &mut Vec<u8>, image: &[Value]) -> Result<()> {
-        for (index, &position) in self.key.columns.iter().enumerate() {
+    fn only_key_column(&self) -> Option<usize> {
+        match self.key.as_ref()?.columns[..] {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Appends what finds one of the rows that are equal to an image.
+    fn push_whole_row(&self, sql: &mut Vec<u8>, image: &[Value]) -> Result<()> {
+        for (index, &position) in self.stored.iter().enumerate() {
+            if index > 0 {
+                sql.extend_from_slice(b" AND ");
+            }
+            let column = &self.schema.columns[position];
+            let leads_index = self
+                .schema
+                .indexes
+                .iter()
+                .any(|i| i.parts.first().is_some_and(|p| p.column == Some(position)));
+            row_match::push_equal(sql, value(image, position), column, leads_index)?;
+        }
+        sql.extend_from_slice(b" LIMIT 1");
+        Ok(())
+    }
+
+    fn push_key(&self, sql: &mut Vec<u8>, key: &RowKey, image: &[Value]) -> Result<()> {
+        for (index, &position) in key.columns.iter().enumerate() {
             if index > 0 {
                 sql.extend_from_slice(b" AND ");
             }
@@ -197,6 +237,15 @@ impl TableWriter {
 /// A column's value in an image; images shorter than the table (columns added behind) hold nothing for it.
 fn value(image: &[Value], position: usize) -> &Value {
     image.get(position).unwrap_or(&Value::Absent)
+}
+
+/// Returns whether two values are stored alike: `-0` and `0` are equal numbers, but not the same.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Float(one), Value::Float(other)) => one.to_bits() == other.to_bits(),
+        (Value::Double(one), Value::Double(other)) => one.to_bits() == other.to_bits(),
+        _ => one == other,
+    }
 }
 
 /// Nests the changes of a document around the column: the first change is innermost.

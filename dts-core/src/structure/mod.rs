@@ -1,17 +1,27 @@
-//! Databases, tables, indexes and foreign keys on the target.
+//! Databases, tables, indexes, foreign keys, views, stored programs, triggers and events on the target.
 //!
 //! [`Structure::create`] makes empty tables without secondary indexes and foreign keys: a lock-free copy may for a moment
 //! hold one UNIQUE value twice, and rows are loaded faster. [`Structure::build_indexes`] adds them when the copy is
 //! consistent; a duplicate found then is a real divergence and is reported as one.
 //!
-//! Both can be repeated after a crash at any point: the ledger's row of a table is written before the table is created, so
-//! that a table that is there and not in the ledger is somebody else's and is never touched.
+//! Procedures, functions and views are created with the tables. Triggers and events would do a second time what comes as
+//! changes of rows: [`Structure::create_held_back`] creates them when the task is completed.
+//!
+//! All can be repeated after a crash at any point: the ledger's row of a table or another object is written before it is
+//! created, so that one that is there and not in the ledger is somebody else's and is never touched.
+mod definer;
+mod events;
+mod object;
+mod programs;
+mod triggers;
+mod views;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::data::{TableName, TableSchema};
+use crate::data::{ObjectKind, TableName, TableSchema};
 use crate::error::{Error, ErrorKind, Result, Side, Stage};
 use crate::full_loader::TablePlan;
 use crate::progress::{Progress, TableState};
@@ -20,9 +30,10 @@ use crate::source::SourceEndpoint;
 use crate::sql::create_table::{self, CharsetNames, ColumnCharset, CreateTable, DefinitionKind, Explicit};
 use crate::sql::quote;
 use crate::stop::StopToken;
+use crate::structure::object::{ObjectMaker, Planned};
 use crate::target::TargetEndpoint;
 use crate::target::ledger::{CopyState, Deferred, Ledger, TableRow};
-use crate::transform::Transform;
+use crate::transform::{ObjectKinds, Transform};
 use crate::wire::Connection;
 
 /// An index build may take hours without a byte on the connection.
@@ -34,6 +45,7 @@ pub struct Structure<'a> {
     target: &'a TargetEndpoint,
     ledger: &'a Ledger,
     transform: &'a Transform,
+    objects: ObjectKinds,
 }
 
 /// What was created.
@@ -46,6 +58,36 @@ pub struct StructureReport {
     pub rewrites: Vec<String>,
 }
 
+/// What was held back and is now there.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct HeldBackReport {
+    /// Triggers created by this call.
+    pub triggers: usize,
+    /// Events created by this call.
+    pub events: usize,
+    /// Procedures and functions that came to be on the source after the structure was made.
+    pub programs: usize,
+    /// Views that came to be on the source after the structure was made.
+    pub views: usize,
+    /// What is different on the target and why, for people.
+    pub rewrites: Vec<String>,
+}
+
+/// The objects besides tables that take part.
+struct PlannedObjects {
+    views: Vec<Planned>,
+    programs: Vec<Planned>,
+    triggers: Vec<Planned>,
+    events: Vec<Planned>,
+}
+
+impl PlannedObjects {
+    fn all(&self) -> impl Iterator<Item = &Planned> {
+        self.views.iter().chain(&self.programs).chain(&self.triggers).chain(&self.events)
+    }
+}
+
 impl<'a> Structure<'a> {
     /// Joins the two ends, the ledger and the selection.
     pub fn new(
@@ -53,15 +95,19 @@ impl<'a> Structure<'a> {
         target: &'a TargetEndpoint,
         ledger: &'a Ledger,
         transform: &'a Transform,
+        objects: ObjectKinds,
     ) -> Self {
-        Structure { source, target, ledger, transform }
+        Structure { source, target, ledger, transform, objects }
     }
 
-    /// Creates databases and tables that are not there yet.
+    /// Creates databases and tables that are not there yet, then procedures, functions and views.
+    ///
+    /// Triggers and events are only tried: created and at once dropped again.
     ///
     /// # Errors
-    /// [`ErrorKind::TargetConflict`] before anything is created, when a table is there that is not ours; else what a
-    /// server answered.
+    /// [`ErrorKind::TargetConflict`] before anything is created, when an object is there that is not ours;
+    /// [`ErrorKind::ObjectsRefused`] with all objects whose definitions the target does not take; else what a server
+    /// answered.
     pub fn create(&self, stop: &StopToken) -> Result<StructureReport> {
         self.create_staged(stop).map_err(|error| error.in_stage(Stage::Structure))
     }
@@ -70,10 +116,12 @@ impl<'a> Structure<'a> {
         let mut source = self.source.control(stop)?;
         let mut target = self.target.control(stop)?;
         let databases = self.selected_databases(&mut source)?;
-        let schemas = self.selected_tables(&mut source, &databases)?;
+        let mut maker = ObjectMaker::new(self, stop)?;
+        let objects = self.planned_objects(&mut maker, &databases)?;
+        let schemas = self.selected_tables(&mut source, &databases, &objects.views)?;
         let recorded: BTreeMap<TableName, TableRow> =
             self.ledger.tables(&mut target)?.into_iter().map(|row| (row.source.clone(), row)).collect();
-        self.refuse_conflicts(&mut target, &schemas, &recorded)?;
+        self.refuse_conflicts(&mut target, &schemas, &recorded, &objects)?;
 
         let names = charset_names(self.target.facts());
         for database in &databases {
@@ -98,7 +146,65 @@ impl<'a> Structure<'a> {
                 self.create_table(&mut source, &mut target, schema, id, is_new, &mut report.rewrites)?;
             report.tables.push(plan);
         }
+        programs::create(&mut maker, &objects.programs, stop)?;
+        views::create(&mut maker, objects.views, stop)?;
+        triggers::rehearse(&mut maker, &objects.triggers, stop)?;
+        events::rehearse(&mut maker, &objects.events, stop)?;
+        report.rewrites.extend(maker.finish()?);
         Ok(report)
+    }
+
+    /// Creates the triggers and events of the source that are not there yet: from now on the target does by itself what
+    /// the source did until now. An event is enabled when it is enabled on the source.
+    ///
+    /// Procedures, functions and views that are new on the source since [`create`](Self::create) come, too.
+    ///
+    /// May be called again after a crash; what an earlier call created stays as it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TargetConflict`] before anything is created, when one is there that is not ours;
+    /// [`ErrorKind::ObjectsRefused`] with all that the target does not take, the others are created then; else what a
+    /// server answered.
+    pub fn create_held_back(&self, stop: &StopToken) -> Result<HeldBackReport> {
+        self.held_back_staged(stop).map_err(|error| error.in_stage(Stage::Structure))
+    }
+
+    fn held_back_staged(&self, stop: &StopToken) -> Result<HeldBackReport> {
+        let databases = self.selected_databases(&mut self.source.control(stop)?)?;
+        let mut maker = ObjectMaker::new(self, stop)?;
+        let mut objects = self.planned_objects(&mut maker, &databases)?;
+        conflict(
+            objects
+                .all()
+                .filter(|object| object.is_conflict())
+                .map(|object| object.target.to_string())
+                .collect(),
+        )?;
+        objects.views.retain(|view| !view.is_there);
+        objects.programs.retain(|program| !program.is_there);
+        let programs = programs::create(&mut maker, &objects.programs, stop)?;
+        let views = views::create(&mut maker, objects.views, stop)?;
+        let triggers = triggers::create(&mut maker, &objects.triggers, stop)?;
+        let events = events::create(&mut maker, &objects.events, stop)?;
+        Ok(HeldBackReport { triggers, events, programs, views, rewrites: maker.finish()? })
+    }
+
+    fn planned_objects(
+        &self,
+        maker: &mut ObjectMaker<'_>,
+        databases: &[catalog::Database],
+    ) -> Result<PlannedObjects> {
+        let mut plan = |wanted: bool, kind: ObjectKind| {
+            if wanted { maker.plan(kind, databases) } else { Ok(Vec::new()) }
+        };
+        let mut programs = plan(self.objects.routines, ObjectKind::Function)?;
+        programs.extend(plan(self.objects.routines, ObjectKind::Procedure)?);
+        Ok(PlannedObjects {
+            programs,
+            views: plan(self.objects.views, ObjectKind::View)?,
+            triggers: plan(self.objects.triggers, ObjectKind::Trigger)?,
+            events: plan(self.objects.events, ObjectKind::Event)?,
+        })
     }
 
     /// Reads the tables that an earlier run created, as the source has them now.
@@ -135,6 +241,7 @@ impl<'a> Structure<'a> {
         &self,
         source: &mut Connection,
         databases: &[catalog::Database],
+        views: &[Planned],
     ) -> Result<Vec<TableSchema>> {
         let mut schemas = Vec::new();
         for database in databases {
@@ -142,12 +249,13 @@ impl<'a> Structure<'a> {
                 self.transform.selection.selects_table(name)
             })?);
         }
-        if schemas.is_empty() {
+        if schemas.is_empty() && views.is_empty() {
             return Err(Error::from(ErrorKind::NotFound { what: "table", name: "that objects selects".into() })
                 .on(Side::Source)
                 .with_hint("Check objects.databases, objects.tables and objects.exclude, and that the account may see them."));
         }
-        self.transform.route.check_collisions(schemas.iter().map(|schema| &schema.name))?;
+        let views = views.iter().map(|view| &view.definition.name);
+        self.transform.route.check_collisions(schemas.iter().map(|schema| &schema.name).chain(views))?;
         Ok(schemas)
     }
 
@@ -156,6 +264,7 @@ impl<'a> Structure<'a> {
         target: &mut Connection,
         schemas: &[TableSchema],
         recorded: &BTreeMap<TableName, TableRow>,
+        objects: &PlannedObjects,
     ) -> Result<()> {
         let mut existing: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut conflicts = Vec::new();
@@ -170,11 +279,10 @@ impl<'a> Structure<'a> {
                 conflicts.push(name.to_string());
             }
         }
-        if conflicts.is_empty() {
-            return Ok(());
-        }
-        let shown = conflicts.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-        Err(Error::from(ErrorKind::TargetConflict { count: conflicts.len(), names: shown }).on(Side::Target))
+        conflicts.extend(
+            objects.all().filter(|object| object.is_conflict()).map(|object| object.target.to_string()),
+        );
+        conflict(conflicts)
     }
 
     fn create_table(
@@ -200,6 +308,7 @@ impl<'a> Structure<'a> {
                 state: CopyState::Created,
                 deferred: Deferred { indexes: deferred.indexes, foreign_keys: deferred.foreign_keys },
                 snapshot_position: None,
+                snapshot_rung: None,
                 row_count: 0,
                 byte_count: 0,
                 chunks_again: 0,
@@ -241,7 +350,7 @@ impl<'a> Structure<'a> {
         let mut waiting: Vec<(&TablePlan, &TableRow)> = tables
             .iter()
             .filter_map(|plan| rows.get(&plan.id).map(|row| (plan, row)))
-            .filter(|(_, row)| row.state == CopyState::Copied)
+            .filter(|(_, row)| row.state != CopyState::Indexed)
             .collect();
         waiting.sort_by_key(|(plan, _)| std::cmp::Reverse(plan.schema.data_bytes));
         let next = AtomicUsize::new(0);
@@ -340,6 +449,15 @@ impl<'a> Structure<'a> {
         }
         Ok(())
     }
+}
+
+/// Says that objects are there which are not ours, if there are any.
+fn conflict(names: Vec<String>) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    Err(Error::from(ErrorKind::TargetConflict { count: names.len(), names: shown }).on(Side::Target))
 }
 
 /// A duplicate found by a UNIQUE index after the converge point cannot come from the copy.

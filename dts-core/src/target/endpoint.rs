@@ -39,7 +39,7 @@ const REQUIRED: [&str; 4] = [
 ];
 
 /// What helps, or keeps the target from adding something of its own to a table.
-const WISHED: [&str; 11] = [
+const WISHED: [&str; 12] = [
     "SET SESSION net_write_timeout = 3600",
     "SET SESSION net_read_timeout = 3600",
     "SET SESSION wait_timeout = 86400",
@@ -50,6 +50,7 @@ const WISHED: [&str; 11] = [
     "SET SESSION explicit_defaults_for_timestamp = 1",
     "SET SESSION restrict_fk_on_non_standard_key = 0",
     "SET SESSION information_schema_stats_expiry = 0",
+    "SET SESSION show_gipk_in_create_table_and_information_schema = 1",
     "SET SESSION max_execution_time = 0",
 ];
 

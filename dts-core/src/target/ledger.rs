@@ -10,16 +10,18 @@
 //! - `table_copy`: one row per table. What it is called on both sides, how far it is, and the definitions of indexes and
 //!   foreign keys that are still to be built (the source's own definition may have changed by then).
 //! - `chunk`: one row per copied chunk, with the ends of its key range as the source sent them.
+//! - `object`: one row per view, stored program, trigger or event that the task has created or is about to create, so that
+//!   somebody else's object of the same name is never taken for ours.
 //! - `checkpoint`: one row per apply worker. The set of transactions applied since the low-water mark; the set applied in
 //!   all is the union of the rows.
 //!
 //! The target's binary log carries these rows too (unless the load leaves it out), so that a replica of the target holds
 //! the same progress as the data, and so that a reverse channel can tell our transactions from an application's.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{GtidSet, Position, TableName};
+use crate::data::{GtidSet, ObjectKind, Position, Rung, TableName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::quote;
 use crate::sql::select::{Bound, KeyRange};
@@ -133,6 +135,8 @@ pub struct TableRow {
     /// For a table that was copied by one exact snapshot: the position of that snapshot. Changes up to it are already in
     /// the rows.
     pub snapshot_position: Option<Position>,
+    /// How that snapshot was taken.
+    pub snapshot_rung: Option<Rung>,
     /// Rows copied.
     pub row_count: u64,
     /// Bytes copied, as the source sent them.
@@ -181,12 +185,16 @@ impl Ledger {
             "CREATE TABLE IF NOT EXISTS `__dts__`.`table_copy` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, table_id INT UNSIGNED NOT NULL, source_database VARCHAR(64) NOT NULL, source_table VARCHAR(64) NOT NULL, \
              target_database VARCHAR(64) NOT NULL, target_table VARCHAR(64) NOT NULL, state VARCHAR(32) NOT NULL, \
-             deferred LONGTEXT NOT NULL, snapshot_position LONGTEXT, chunks_again INT UNSIGNED NOT NULL DEFAULT 0, \
+             deferred LONGTEXT NOT NULL, snapshot_position LONGTEXT, snapshot_rung VARCHAR(32), chunks_again INT UNSIGNED NOT NULL DEFAULT 0, \
              PRIMARY KEY (task, table_id)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
             "CREATE TABLE IF NOT EXISTS `__dts__`.`chunk` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
              table_id INT UNSIGNED NOT NULL, sequence INT UNSIGNED NOT NULL, lower_bound LONGBLOB, upper_bound LONGBLOB, \
              row_count BIGINT UNSIGNED NOT NULL, byte_count BIGINT UNSIGNED NOT NULL, PRIMARY KEY (task, table_id, \
              sequence)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+            "CREATE TABLE IF NOT EXISTS `__dts__`.`object` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
+             kind VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, database_name VARCHAR(64) NOT NULL, \
+             object_name VARCHAR(64) NOT NULL, PRIMARY KEY (task, kind, database_name, object_name)) \
+             ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
             "CREATE TABLE IF NOT EXISTS `__dts__`.`checkpoint` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, worker INT UNSIGNED NOT NULL, applied LONGTEXT NOT NULL, PRIMARY KEY (task, worker)) \
              ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
@@ -202,8 +210,8 @@ impl Ledger {
     /// What the target answered.
     pub fn exists(&self, connection: &mut Connection) -> Result<bool> {
         let sql = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = '__dts__' AND TABLE_NAME IN \
-                   ('task', 'table_copy', 'chunk', 'checkpoint')";
-        Ok(connection.query_row(sql, "looking for the schema __dts__")?.and_then(|row| row.u64(0)) == Some(4))
+                   ('task', 'table_copy', 'chunk', 'object', 'checkpoint')";
+        Ok(connection.query_row(sql, "looking for the schema __dts__")?.and_then(|row| row.u64(0)) == Some(5))
     }
 
     /// Reads the task's row.
@@ -276,7 +284,7 @@ impl Ledger {
             "SELECT t.table_id, t.source_database, t.source_table, t.target_database, t.target_table, t.state, t.deferred, \
              t.snapshot_position, t.chunks_again, (SELECT SUM(row_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
              c.table_id = t.table_id), (SELECT SUM(byte_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
-             c.table_id = t.table_id) FROM `__dts__`.`table_copy` t WHERE t.task = {} ORDER BY t.table_id",
+             c.table_id = t.table_id), t.snapshot_rung FROM `__dts__`.`table_copy` t WHERE t.task = {} ORDER BY t.table_id",
             self.literal()
         );
         connection.query(sql, "reading the tables' rows")?.iter().map(table_row).collect()
@@ -302,6 +310,52 @@ impl Ledger {
             quote::string_literal(&deferred),
         );
         connection.execute(sql, "recording a table").map(drop)
+    }
+
+    /// Reads which objects of a kind the task has created, or was about to create, by their names on the target.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn objects(&self, connection: &mut Connection, kind: ObjectKind) -> Result<BTreeSet<TableName>> {
+        let sql = format!(
+            "SELECT database_name, object_name FROM `__dts__`.`object` WHERE task = {} AND kind = '{kind}'",
+            self.literal()
+        );
+        let rows = connection.query(sql, "reading the objects' rows")?;
+        Ok(rows.iter().map(|row| TableName::new(row.string(0), row.string(1))).collect())
+    }
+
+    /// Records that an object's name on the target is the task's; before it is created.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn add_object(&self, connection: &mut Connection, kind: ObjectKind, name: &TableName) -> Result<()> {
+        let sql = format!(
+            "INSERT IGNORE INTO `__dts__`.`object` (task, kind, database_name, object_name) VALUES ({}, '{kind}', {}, {})",
+            self.literal(),
+            quote::string_literal(&name.database),
+            quote::string_literal(&name.table),
+        );
+        connection.execute(sql, "recording an object").map(drop)
+    }
+
+    /// Takes an object's record back; after it was dropped.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn remove_object(
+        &self,
+        connection: &mut Connection,
+        kind: ObjectKind,
+        name: &TableName,
+    ) -> Result<()> {
+        let sql = format!(
+            "DELETE FROM `__dts__`.`object` WHERE task = {} AND kind = '{kind}' AND database_name = {} AND object_name = {}",
+            self.literal(),
+            quote::string_literal(&name.database),
+            quote::string_literal(&name.table),
+        );
+        connection.execute(sql, "taking an object's record back").map(drop)
     }
 
     /// Moves a table to a state.
@@ -362,6 +416,17 @@ impl Ledger {
         sql
     }
 
+    /// Builds the statement that records the exact snapshot that a table's rows came from; it belongs into the transaction
+    /// that loads the rows.
+    pub fn snapshot_statement(&self, id: u32, position: &Position, rung: Rung) -> String {
+        format!(
+            "UPDATE `__dts__`.`table_copy` SET snapshot_position = {}, snapshot_rung = '{}' WHERE task = {} AND table_id = {id}",
+            quote::string_literal(&position.to_string()),
+            rung.name(),
+            self.literal()
+        )
+    }
+
     /// Returns whether a chunk is recorded: the answer to a COMMIT whose own answer was lost.
     ///
     /// # Errors
@@ -410,13 +475,39 @@ impl Ledger {
         )
     }
 
+    /// Makes this session the only one that applies changes for the task, for as long as it lives; waits for `seconds`.
+    ///
+    /// A session whose client is gone goes on with what it was sent, its COMMIT included. Whoever reads the checkpoint must
+    /// first know that no such session is left: the server gives its lock away only when it has ended.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn lock_apply(&self, connection: &mut Connection, seconds: u32) -> Result<bool> {
+        let sql = format!("SELECT GET_LOCK({}, {seconds})", self.lock_name());
+        Ok(connection.query_row(sql, "becoming the only applier")?.and_then(|row| row.u64(0)) == Some(1))
+    }
+
+    /// Returns the connection number of the session that holds the lock of [`lock_apply`](Self::lock_apply).
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn apply_lock_holder(&self, connection: &mut Connection) -> Result<Option<u64>> {
+        let sql = format!("SELECT IS_USED_LOCK({})", self.lock_name());
+        Ok(connection.query_row(sql, "looking for another applier")?.and_then(|row| row.u64(0)))
+    }
+
+    /// At most 64 characters, whatever the task's name.
+    fn lock_name(&self) -> String {
+        format!("CONCAT('dts:', LEFT(SHA2({}, 256), 40))", self.literal())
+    }
+
     /// Removes everything recorded for the task. The data stay.
     ///
     /// # Errors
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
         let task = self.literal();
-        let sql: Vec<String> = ["chunk", "table_copy", "checkpoint", "task"]
+        let sql: Vec<String> = ["chunk", "table_copy", "object", "checkpoint", "task"]
             .iter()
             .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
             .collect();
@@ -447,6 +538,7 @@ fn table_row(row: &TextRow) -> Result<TableRow> {
         state: CopyState::parse(&row.string(5))?,
         deferred,
         snapshot_position: row.text(7).map(|text| position(&text)).transpose()?,
+        snapshot_rung: row.text(11).and_then(|name| Rung::parse(&name)),
         chunks_again: row.u64(8).unwrap_or(0),
         row_count: row.u64(9).unwrap_or(0),
         byte_count: row.u64(10).unwrap_or(0),

@@ -2,11 +2,14 @@
 //!
 //! - [`ObjectSelection`]: the `[objects]` patterns of a task.
 //! - [`Route`]: new names.
+//! - [`ObjectKinds`]: which other objects take part.
 //! - [`Transform`]: both, checked against each other.
+mod object_kinds;
 mod pattern;
 mod route;
 mod selection;
 
+pub use object_kinds::ObjectKinds;
 pub use route::Route;
 pub use selection::{ObjectSelection, is_system_database};
 

@@ -1,7 +1,7 @@
 //! The objects themselves: do they exist, do they fit, what is special about them.
 use std::collections::{BTreeSet, HashSet};
 
-use crate::data::TableName;
+use crate::data::{ObjectKind, TableName, TableSchema};
 use crate::error::Side;
 use crate::server::catalog;
 use crate::sql::quote;
@@ -37,8 +37,8 @@ pub(super) const CHECKS: &[Check] = &[
         GROUP,
         "tables_without_key",
         tables_without_key,
-        "Every table has a primary key or a UNIQUE key of NOT NULL columns. Fails otherwise when rows are carried: the full load \
-         refuses such tables. Warns when only the structure is.",
+        "Every table has a primary key or a UNIQUE key of NOT NULL columns. Warns otherwise: such a table is copied from one exact \
+         snapshot, and its changes are slow. Fails when it is not of InnoDB and its rows are carried.",
     ),
     Check::fails(
         GROUP,
@@ -138,7 +138,7 @@ fn target_conflict(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked
         let actual = if ours.is_empty() {
             "none".to_owned()
         } else {
-            format!("{} that this task itself left there", count(ours.len(), "table"))
+            format!("{} that this task itself left there", count(ours.len(), "object"))
         };
         return Ok(Verdict::pass(expected, actual));
     }
@@ -154,12 +154,21 @@ fn target_conflict(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked
         .objects(foreign))
 }
 
-/// The tables that this task has created on the target before; none when dts was never there.
+/// The tables and views that this task has created on the target before; none when dts was never there.
 fn leftovers(connection: &mut Connection, task: &str) -> Result<Vec<TableName>, Blocked> {
-    let sql = format!(
-        "SELECT target_database, target_table FROM `__dts__`.`table_copy` WHERE task = {}",
-        quote::string_literal(task)
+    let task = quote::string_literal(task);
+    let tables =
+        format!("SELECT target_database, target_table FROM `__dts__`.`table_copy` WHERE task = {task}");
+    let views = format!(
+        "SELECT database_name, object_name FROM `__dts__`.`object` WHERE task = {task} AND kind = '{}'",
+        ObjectKind::View
     );
+    let mut names = recorded(connection, tables)?;
+    names.extend(recorded(connection, views)?);
+    Ok(names)
+}
+
+fn recorded(connection: &mut Connection, sql: String) -> Result<Vec<TableName>, Blocked> {
     match connection.query(sql, "looking for what this task left on the target") {
         Ok(rows) => Ok(rows.iter().map(|row| TableName::new(row.string(0), row.string(1))).collect()),
         // 1049 no such database, 1146 no such table; 1044 and 1142: the account may not see one that is not its own.
@@ -172,26 +181,45 @@ fn leftovers(connection: &mut Connection, task: &str) -> Result<Vec<TableName>, 
 
 fn tables_without_key(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
     let objects = survey.source_objects()?;
-    let keyless: Vec<&TableName> =
-        objects.tables.iter().filter(|table| table.row_key().is_none()).map(|table| &table.name).collect();
+    let keyless: Vec<&TableSchema> =
+        objects.tables.iter().filter(|table| table.row_key().is_none()).collect();
     let expected = "every table has a primary key or a UNIQUE key of NOT NULL columns";
     if keyless.is_empty() {
         return Ok(Verdict::pass(expected, "all have one"));
     }
-    let actual = format!("{} without: {}", count(keyless.len(), "table"), few(&keyless));
-    let fix = format!(
-        "Add a key on the source: ALTER TABLE {} ADD COLUMN id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY; or name the \
-         tables in objects.exclude.",
-        quote::table(keyless[0])
-    );
-    let verdict = match survey.options.task_type {
-        TaskType::Structure => Verdict::warn(expected, actual)
-            .message("only their structure is carried; rows could not be told apart"),
-        TaskType::Full | TaskType::FullAndIncremental => Verdict::fail(expected, actual)
-            .message("their rows cannot be told apart, and the full load refuses them")
-            .not_ignorable("the full load refuses these tables"),
+    let names: Vec<&TableName> = keyless.iter().map(|table| &table.name).collect();
+    let actual = format!("{} without: {}", count(names.len(), "table"), few(&names));
+    let fix = |table: &TableName| {
+        format!(
+            "Add a key on the source: ALTER TABLE {} ADD COLUMN id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY; or name \
+             the tables in objects.exclude.",
+            quote::table(table)
+        )
     };
-    Ok(verdict.fix(fix).objects(keyless))
+    if survey.options.task_type == TaskType::Structure {
+        let verdict = Verdict::warn(expected, actual).message("only their structure is carried");
+        return Ok(verdict.fix(fix(names[0])).objects(names));
+    }
+    // Other engines have no consistent read, and so no exact snapshot.
+    let refused: Vec<&TableName> = keyless
+        .iter()
+        .filter(|table| !table.engine.eq_ignore_ascii_case("InnoDB"))
+        .map(|table| &table.name)
+        .collect();
+    if !refused.is_empty() {
+        return Ok(Verdict::fail(expected, format!("{actual}; not of InnoDB: {}", few(&refused)))
+            .message("the full load refuses tables that have neither a key nor consistent reads")
+            .not_ignorable("the full load refuses these tables")
+            .fix(fix(refused[0]))
+            .objects(refused));
+    }
+    Ok(Verdict::warn(expected, actual)
+        .message(
+            "each is copied whole from one exact snapshot, under a read lock of milliseconds where the account may lock; each of \
+             its changes searches the whole table on the target, which is slow for a large one",
+        )
+        .fix(fix(names[0]))
+        .objects(names))
 }
 
 fn foreign_keys(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {

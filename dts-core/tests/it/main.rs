@@ -3,7 +3,9 @@
 #![allow(clippy::print_stderr, reason = "seeds and figures belong into a test's output")]
 mod binlog_decode;
 mod check;
+mod keyless;
 mod migrate;
+mod structure;
 mod support;
 mod tidy;
 mod types;

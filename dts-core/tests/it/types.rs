@@ -8,7 +8,7 @@ use crate::support::{Generation, Pair, run};
 
 /// Columns of every version: definition and values (SQL expressions, one row each; the last one is used again when a column
 /// has fewer).
-const COLUMNS: &[(&str, &[&str])] = &[
+pub(crate) const COLUMNS: &[(&str, &[&str])] = &[
     ("ti TINYINT", &["-128", "127", "0", "NULL"]),
     ("tu TINYINT UNSIGNED", &["255", "128", "0", "NULL"]),
     ("si SMALLINT", &["-32768", "32767", "-1"]),
@@ -96,7 +96,7 @@ const COLUMNS: &[(&str, &[&str])] = &[
     ("pt POINT", &["ST_GeomFromText('POINT(3 4)', 0)", "NULL"]),
 ];
 
-const COLUMNS_NEW: &[(&str, &[&str])] = &[
+pub(crate) const COLUMNS_NEW: &[(&str, &[&str])] = &[
     (
         "js JSON",
         &[
@@ -134,6 +134,12 @@ fn statements(name: &str, columns: &[&(&str, &[&str])]) -> (String, String, Vec<
     );
     let insert = format!("INSERT INTO types.{name} (id,{}) VALUES {}", names.join(","), rows.join(","));
     (create, insert, names)
+}
+
+/// The same table without its key.
+pub(crate) fn statements_without_key(name: &str, columns: &[&(&str, &[&str])]) -> (String, String) {
+    let (create, insert, _) = statements(name, columns);
+    (create.replace(", PRIMARY KEY (id)", ""), insert)
 }
 
 fn every_type(generation: Generation, method: LoadMethod) {

@@ -235,8 +235,12 @@ fn between_two_97() {
     // Tables without a key.
     options.transform = transform(&["shop"], &[], &[]);
     source.exec("CREATE TABLE shop.log (a INT, b INT, UNIQUE (a))");
-    let keyless = one(&options, "tables_without_key", ItemResult::Fail);
+    let keyless = one(&options, "tables_without_key", ItemResult::Warn);
     assert_eq!(keyless.objects, ["shop.log"]);
+    source.exec("CREATE TABLE shop.heap (a INT) ENGINE=MyISAM");
+    let refused = one(&options, "tables_without_key", ItemResult::Fail);
+    assert_eq!(refused.objects, ["shop.heap"]);
+    source.exec("DROP TABLE shop.heap");
 
     // One server for both.
     options.target = TargetOptions::new(connection(&source, "dts"));
