@@ -60,7 +60,8 @@ fn failure(address: &str, why: String) -> Error {
 fn classify(address: &str, error: &io::Error) -> TlsFailure {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let too_old = match tls {
-        Some(rustls::Error::PeerIncompatible(_)) => true,
+        // A version that the library has never heard of comes as an invalid message.
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::InvalidMessage(_)) => true,
         Some(rustls::Error::AlertReceived(alert)) => matches!(
             alert,
             rustls::AlertDescription::ProtocolVersion | rustls::AlertDescription::HandshakeFailure

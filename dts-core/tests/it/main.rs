@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "seeds and figures belong into a test's output")]
 mod binlog_decode;
 mod check;
+mod connect;
 mod keyless;
 mod migrate;
 mod structure;
