@@ -1,7 +1,7 @@
 //! Changes on their way to the target: several statements in one packet, several source transactions in one commit.
 //!
-//! The statements of a batch, the checkpoint row and the COMMIT travel together, so that a batch costs one round trip. A
-//! source transaction that is larger than a packet should be is sent in parts inside the same target transaction, so
+//! The statements of a batch travel in one packet, the checkpoint row and the COMMIT in a second one once the answers were
+//! found right, so that a batch costs two round trips. A source transaction that is larger than a packet should be is sent in parts inside the same target transaction, so
 //! that memory stays bounded.
 use std::sync::Arc;
 
@@ -191,10 +191,14 @@ impl Batch {
     /// Sends what there is without committing: the source transaction under way is larger than a batch.
     pub(super) fn send_part(&mut self, target: &mut Connection) -> Result<()> {
         self.end_statement();
-        self.send(target, None)
+        self.send(target)
     }
 
-    /// Sends what there is, records it, and commits. On an error nothing is known of the batch: read the checkpoint.
+    /// Sends what there is, verifies it, records it, and commits. On an error nothing is known of the batch: read the
+    /// checkpoint.
+    ///
+    /// The COMMIT travels apart from the changes: a change that does not fit its row is no error to the server, so the
+    /// answers must be looked at before anything is made durable.
     pub(super) fn commit(
         &mut self,
         target: &mut Connection,
@@ -202,8 +206,13 @@ impl Batch {
         known: &GtidSet,
     ) -> Result<Committed> {
         self.end_statement();
+        if !self.sql.is_empty() {
+            self.send(target)?;
+        }
         let checkpoint = ledger.checkpoint_statement(0, &known.union(&self.done));
-        self.send(target, Some(&checkpoint))?;
+        let end = if self.begun { format!("{checkpoint};COMMIT") } else { checkpoint };
+        target.execute(end, "recording what was applied")?;
+        self.begun = false;
         Ok(Committed {
             done: std::mem::take(&mut self.done),
             transactions: std::mem::take(&mut self.transactions),
@@ -211,20 +220,18 @@ impl Batch {
         })
     }
 
-    fn send(&mut self, target: &mut Connection, checkpoint: Option<&str>) -> Result<()> {
-        let mut packet = Vec::with_capacity(self.sql.len() + 256);
+    /// Sends the statements inside a transaction and compares each answer with what the change must have done.
+    fn send(&mut self, target: &mut Connection) -> Result<()> {
+        let mut packet = Vec::with_capacity(self.sql.len() + 8);
+        let before = usize::from(!self.begun);
         if !self.begun {
             packet.extend_from_slice(b"BEGIN;");
         }
-        let before = usize::from(!self.begun);
         packet.extend_from_slice(&self.sql);
-        if let Some(checkpoint) = checkpoint {
-            packet.extend_from_slice(checkpoint.as_bytes());
-            packet.extend_from_slice(b";COMMIT");
-        } else if packet.last() == Some(&b';') {
+        if packet.last() == Some(&b';') {
             packet.pop();
         }
-        let mut answers = Vec::with_capacity(self.expectations.len() + 3);
+        let mut answers = Vec::with_capacity(self.expectations.len() + 1);
         let sent = target.execute_all(&packet, "applying changes", &mut answers);
         let expectations = std::mem::take(&mut self.expectations);
         for (expectation, answer) in expectations.iter().zip(answers.iter().skip(before)) {
@@ -236,7 +243,7 @@ impl Batch {
         }
         self.sql.clear();
         self.sql.shrink_to(4 << 20);
-        self.begun = checkpoint.is_none();
+        self.begun = true;
         Ok(())
     }
 }

@@ -28,7 +28,6 @@ use crate::target::TargetEndpoint;
 use crate::target::ledger::{Ledger, Phase, TaskRow};
 use crate::transform::Transform;
 use crate::validator::{TaskType, ValidationReport, Validator, ValidatorOptions};
-use crate::wire::Connection;
 
 /// When a run ends by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -158,7 +157,7 @@ impl Migration {
             }
             .into());
         }
-        let pairs = table_pairs(&ends, &mut control, stop)?;
+        let pairs = table_pairs(&ends, stop)?;
         if phase == Phase::Ended {
             return Checker::new(&ends.source, &ends.target, pairs, options, &NothingApplies)
                 .run(stop, progress);
@@ -293,8 +292,9 @@ impl Run<'_> {
             self.tables = created.tables;
             self.rewrites = created.rewrites;
             self.set_phase(Phase::FullLoad)?;
-        } else {
-            self.tables = structure.recorded(self.stop)?;
+        } else if task.phase < Phase::InSync {
+            // Once in sync the tables of the beginning are no longer asked for: schema changes have been carried since.
+            self.tables = structure.recorded(task.phase > Phase::FullLoad, self.stop)?;
         }
         self.progress.set_step(Step::Structure, StepState::Done);
 
@@ -410,18 +410,8 @@ impl Run<'_> {
     }
 }
 
-/// Returns which tables are compared with which: those of the ledger, or, where the task was never begun, those that are
-/// selected.
-fn table_pairs(ends: &Ends, control: &mut Connection, stop: &StopToken) -> Result<Vec<TablePair>> {
-    if ends.ledger.exists(control)? {
-        let rows = ends.ledger.tables(control)?;
-        if !rows.is_empty() {
-            return Ok(rows
-                .into_iter()
-                .map(|row| TablePair { source: row.source, target: row.target })
-                .collect());
-        }
-    }
+/// Returns which tables are compared with which: all that are selected, as the source has them now.
+fn table_pairs(ends: &Ends, stop: &StopToken) -> Result<Vec<TablePair>> {
     let mut source = ends.source.control(stop)?;
     let mut pairs = Vec::new();
     for database in catalog::databases(&mut source)? {

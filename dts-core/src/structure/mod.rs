@@ -207,28 +207,36 @@ impl<'a> Structure<'a> {
         })
     }
 
-    /// Reads the tables that an earlier run created, as the source has them now.
+    /// Reads the tables that an earlier run created: while rows are being copied as the source has them now, and afterwards,
+    /// with `loaded`, as the target has them, because the source may have changed or dropped them since.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] when one of them is gone from the source; else what a server answered.
-    pub fn recorded(&self, stop: &StopToken) -> Result<Vec<TablePlan>> {
-        let mut source = self.source.control(stop)?;
-        let rows = self.ledger.tables(&mut self.target.control(stop)?)?;
-        let mut plans = Vec::new();
-        for database in rows.iter().map(|row| &row.source.database).collect::<BTreeSet<_>>() {
-            let mut schemas: BTreeMap<TableName, TableSchema> = BTreeMap::new();
-            for schema in catalog::tables(&mut source, self.source.facts(), database, |_| true)? {
+    /// [`ErrorKind::NotFound`] when one of them is gone; else what a server answered.
+    pub fn recorded(&self, loaded: bool, stop: &StopToken) -> Result<Vec<TablePlan>> {
+        let mut target = self.target.control(stop)?;
+        let rows = self.ledger.tables(&mut target)?;
+        let (mut connection, facts, side) = if loaded {
+            (target, self.target.facts(), Side::Target)
+        } else {
+            (self.source.control(stop)?, self.source.facts(), Side::Source)
+        };
+        let named = |row: &TableRow| if loaded { row.target.clone() } else { row.source.clone() };
+        let mut schemas: BTreeMap<TableName, TableSchema> = BTreeMap::new();
+        for database in rows.iter().map(|row| named(row).database).collect::<BTreeSet<_>>() {
+            for schema in catalog::tables(&mut connection, facts, &database, |_| true)? {
                 schemas.insert(schema.name.clone(), schema);
             }
-            for row in rows.iter().filter(|row| row.source.database == *database) {
-                let schema = schemas.remove(&row.source).ok_or_else(|| {
-                    Error::from(ErrorKind::NotFound { what: "table", name: row.source.to_string() })
-                        .on(Side::Source)
-                })?;
-                plans.push(TablePlan { id: row.id, schema, target: row.target.clone() });
-            }
         }
-        Ok(plans)
+        rows.into_iter()
+            .map(|row| {
+                let name = named(&row);
+                let mut schema = schemas.remove(&name).ok_or_else(|| {
+                    Error::from(ErrorKind::NotFound { what: "table", name: name.to_string() }).on(side)
+                })?;
+                schema.name = row.source;
+                Ok(TablePlan { id: row.id, schema, target: row.target })
+            })
+            .collect()
     }
 
     fn selected_databases(&self, source: &mut Connection) -> Result<Vec<catalog::Database>> {

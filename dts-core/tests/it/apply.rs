@@ -1,0 +1,184 @@
+//! Changes since: schema changes in order, divergence, what cannot be carried, and connections that break.
+use std::time::Duration;
+
+use dts_core::error::{Code, Error};
+use dts_core::migration::{Migration, Until};
+use dts_core::progress::Progress;
+use dts_core::stop::StopToken;
+use dts_testbed::dump;
+use mysql::prelude::Queryable;
+
+use crate::support::{Generation, Pair, Writer, run};
+
+/// A pair with `d.t (id, a)` of ten rows, in sync.
+fn in_sync(generation: Generation) -> (Pair, Migration) {
+    let pair = Pair::start(generation);
+    pair.source.exec(
+        "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, a INT, UNIQUE KEY a (a)); INSERT INTO d.t VALUES (1,1),(2,2),\
+         (3,3),(4,4),(5,5),(6,6),(7,7),(8,8),(9,9),(10,10)",
+    );
+    let migration = pair.migration("apply", &["d"]);
+    run(&migration, Until::Synced);
+    (pair, migration)
+}
+
+fn fails(migration: &Migration) -> Error {
+    migration.run(Until::Synced, &StopToken::new(), &Progress::new()).map(drop).unwrap_err()
+}
+
+fn schema_changes_are_carried_in_order(generation: Generation) {
+    let (pair, migration) = in_sync(generation);
+    pair.source.exec(
+        "USE d; INSERT INTO t VALUES (11,11); ALTER TABLE t ADD COLUMN b VARCHAR(20) CHARACTER SET latin1 NOT NULL DEFAULT 'x' AFTER id;
+         INSERT INTO t VALUES (12,'\u{e9}',12); ALTER TABLE t DROP COLUMN a, ADD COLUMN c TIMESTAMP(3) NULL FIRST;
+         UPDATE t SET b = 'y', c = '2020-01-01 00:00:00.123' WHERE id < 4; CREATE INDEX b ON t (b); RENAME TABLE t TO u;
+         DELETE FROM u WHERE id = 4; CREATE TABLE n (id INT AUTO_INCREMENT PRIMARY KEY, v DECIMAL(5,2)) DEFAULT CHARSET utf8mb4;
+         INSERT INTO n (v) VALUES (1.5),(2.5); CREATE TABLE l LIKE n; INSERT INTO l SELECT * FROM n; TRUNCATE TABLE n;
+         INSERT INTO n VALUES (7, 7.7); CREATE TABLE gone (id INT PRIMARY KEY); INSERT INTO gone VALUES (1); DROP TABLE gone;
+         RENAME TABLE n TO n_old, l TO n; UPDATE n SET v = 9",
+    );
+    run(&migration, Until::Synced);
+    dump::assert_equal(&pair.source, &pair.target, "d");
+}
+
+#[test]
+fn apply_schema_changes_old_to_new() {
+    schema_changes_are_carried_in_order(Generation::Old);
+}
+
+#[test]
+fn apply_schema_changes_new_to_new() {
+    schema_changes_are_carried_in_order(Generation::New);
+}
+
+/// Somebody else wrote on the target: every kind of change that does not fit is reported, with table and position.
+#[test]
+fn apply_reports_divergence() {
+    for (planted, change) in [
+        ("DELETE FROM d.t WHERE id = 1", "UPDATE d.t SET a = 100 WHERE id = 1"),
+        ("DELETE FROM d.t WHERE id = 1", "DELETE FROM d.t WHERE id = 1"),
+        ("INSERT INTO d.t VALUES (20, 20)", "INSERT INTO d.t VALUES (20, 21)"),
+        ("INSERT INTO d.t VALUES (20, 20)", "INSERT INTO d.t VALUES (21, 20)"),
+    ] {
+        let (pair, migration) = in_sync(Generation::New);
+        pair.target.exec(planted);
+        pair.source.exec(change);
+        let error = fails(&migration);
+        assert_eq!(error.code(), Code(5004), "{change}: {error}");
+        assert_eq!(error.table().unwrap().to_string(), "d.t");
+        assert!(error.position().is_some(), "{error}");
+        // It stays so until somebody mends it; nothing of the transaction was applied.
+        assert_eq!(fails(&migration).code(), Code(5004));
+    }
+}
+
+/// A change of rows that was logged as a statement must never be skipped (maxwell#345, ghostferry#183).
+#[test]
+fn apply_stops_at_a_statement() {
+    let (pair, migration) = in_sync(Generation::Old);
+    pair.source.exec("SET SESSION binlog_format = STATEMENT; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; UPDATE d.t SET a = a + 100 WHERE id = 1");
+    let error = fails(&migration);
+    assert_eq!(error.code(), Code(3003), "{error}");
+    assert!(error.position().is_some(), "{error}");
+    let untouched: i32 = pair.target.query_one("SELECT a FROM d.t WHERE id = 1");
+    assert_eq!(untouched, 1);
+}
+
+#[test]
+fn apply_carries_what_tools_and_applications_do() {
+    let (pair, migration) = in_sync(Generation::New);
+    pair.source.exec(
+        "USE d; BEGIN; INSERT INTO t VALUES (30,30); SAVEPOINT s; INSERT INTO t VALUES (31,31); ROLLBACK TO s; INSERT INTO t VALUES
+         (32,32); COMMIT; BEGIN; DELETE FROM t WHERE id = 1; UPDATE t SET id = 1 WHERE id = 2; UPDATE t SET id = 2 WHERE id = 3;
+         COMMIT; INSERT INTO t VALUES (33,33) ON DUPLICATE KEY UPDATE a = 34; REPLACE INTO t VALUES (40,5);
+         SET SESSION binlog_transaction_compression = ON; UPDATE t SET a = a + 1000; SET SESSION binlog_transaction_compression = OFF;
+         SET SESSION binlog_row_image = MINIMAL; UPDATE t SET a = a + 1000; DELETE FROM t WHERE id > 32;
+         SET SESSION gtid_next = 'AUTOMATIC:batch'; INSERT INTO t VALUES (50, 50); SET SESSION gtid_next = 'AUTOMATIC';
+         ANALYZE TABLE t; CREATE TEMPORARY TABLE x (id INT); INSERT INTO x VALUES (1); DROP TEMPORARY TABLE x",
+    );
+    run(&migration, Until::Synced);
+    dump::assert_equal(&pair.source, &pair.target, "d");
+    pair.source.exec("INSERT INTO d.t VALUES (60, 60)");
+    run(&migration, Until::Synced);
+    dump::assert_equal(&pair.source, &pair.target, "d");
+}
+
+/// Connections of either side are killed all the time; nothing is lost or applied twice.
+#[test]
+fn apply_reconnects() {
+    let (pair, migration) = in_sync(Generation::New);
+    let writer = Writer::start(&pair.source, |connection, step| {
+        let id = 100 + step;
+        connection.query_drop(format!("INSERT INTO d.t VALUES ({id}, {id})")).unwrap();
+    });
+    let stop = StopToken::new();
+    let progress = Progress::new();
+    std::thread::scope(|scope| {
+        let applied = scope.spawn(|| migration.run(Until::Stopped, &stop, &progress));
+        for round in 0..6 {
+            std::thread::sleep(Duration::from_millis(400));
+            let server = if round % 2 == 0 { &pair.source } else { &pair.target };
+            let own: u64 = server.query_one("SELECT CONNECTION_ID()");
+            let others: Vec<u64> = server.query(&format!(
+                "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <> {own} AND (COMMAND LIKE 'Binlog%' OR DB IS NULL) AND USER = 'root'"
+            ));
+            let mut killer = server.root();
+            for id in others.into_iter().filter(|_| round % 2 == 1) {
+                drop(killer.query_drop(format!("KILL {id}")));
+            }
+            if round % 2 == 0 {
+                let dumps: Vec<u64> = server
+                    .query("SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog%'");
+                assert!(!dumps.is_empty(), "no binlog stream is open");
+                for id in dumps {
+                    drop(killer.query_drop(format!("KILL {id}")));
+                }
+            }
+        }
+        writer.finish();
+        stop.stop();
+        assert!(applied.join().unwrap().is_err_and(|error| error.is_interrupted()));
+    });
+    assert!(progress.snapshot().retries >= 2, "{} retries", progress.snapshot().retries);
+    run(&migration, Until::Synced);
+    dump::assert_equal(&pair.source, &pair.target, "d");
+}
+
+/// The target dies in the middle and comes back.
+#[test]
+fn apply_outlives_a_dead_target() {
+    let (mut pair, migration) = in_sync(Generation::New);
+    let writer = Writer::start(&pair.source, |connection, step| {
+        let id = 100 + step;
+        connection.query_drop(format!("INSERT INTO d.t VALUES ({id}, {id})")).unwrap();
+    });
+    let stop = StopToken::new();
+    let progress = Progress::new();
+    std::thread::scope(|scope| {
+        let applied = scope.spawn(|| migration.run(Until::Stopped, &stop, &progress));
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(300));
+            pair.target.kill();
+            pair.target.restart();
+        }
+        writer.finish();
+        stop.stop();
+        assert!(applied.join().unwrap().is_err_and(|error| error.is_interrupted()));
+    });
+    run(&migration, Until::Synced);
+    dump::assert_equal(&pair.source, &pair.target, "d");
+}
+
+/// A source that purged what we need, and one that lost what we have, are told apart; both name the GTIDs.
+#[test]
+fn apply_refuses_gaps_in_the_log() {
+    let (pair, migration) = in_sync(Generation::New);
+    pair.source.exec("INSERT INTO d.t VALUES (70,70); FLUSH BINARY LOGS; INSERT INTO d.t VALUES (71,71)");
+    let last: Vec<mysql::Row> = pair.source.query("SHOW BINARY LOGS");
+    let name: String = last.last().unwrap().get(0).unwrap();
+    pair.source.exec(&format!("PURGE BINARY LOGS TO '{name}'"));
+    let error = fails(&migration);
+    assert_eq!(error.code(), Code(3001), "{error}");
+    let uuid: String = pair.source.query_one("SELECT @@server_uuid");
+    assert!(error.to_string().contains(&uuid), "{error}");
+}
