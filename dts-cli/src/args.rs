@@ -68,7 +68,7 @@ pub(crate) enum Command {
     /// Write a commented task file
     Init(InitArgs),
     /// Check whether a task may start: pass, warn or fail per item
-    Validate(FileArgs),
+    Validate(ValidateArgs),
     /// Validate, copy, catch up and stay in sync; Ctrl-C pauses, running it again resumes
     Run(RunArgs),
     /// List the tasks
@@ -103,12 +103,15 @@ pub(crate) struct InitArgs {
     pub(crate) file: PathBuf,
 }
 
-/// A command that needs nothing but a task file.
+/// `dts validate`
 #[derive(Debug, clap::Args)]
-pub(crate) struct FileArgs {
+pub(crate) struct ValidateArgs {
     /// The task file
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+    /// Look at this item only; may be given several times. Such a look does not make the task validated
+    #[arg(long = "item", value_name = "ID")]
+    pub(crate) items: Vec<String>,
 }
 
 /// `dts run`

@@ -1,7 +1,7 @@
 //! How the program ends.
 use std::process::ExitCode;
 
-use dts_core::error::{Error, ErrorKind, Recovery};
+use dts_core::error::{Error, ErrorKind, Recovery, Stage};
 
 /// How the program ends. The numbers are part of what scripts rely on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +48,8 @@ impl From<&Error> for ExitStatus {
         match error.kind() {
             ErrorKind::Interrupted => ExitStatus::Interrupted,
             ErrorKind::ValidationFailed { .. } => ExitStatus::Findings,
+            // The validator reports what is wrong with a server as an item: a wrong input is that of its options.
+            ErrorKind::InvalidInput { .. } if error.stage() == Some(Stage::Validate) => ExitStatus::Usage,
             ErrorKind::InvalidInput { .. }
             | ErrorKind::File { .. }
             | ErrorKind::IllegalState { .. }
@@ -66,7 +68,7 @@ impl From<&Error> for ExitStatus {
 
 #[cfg(test)]
 mod tests {
-    use dts_core::error::{Side, Stage};
+    use dts_core::error::Side;
 
     use super::*;
 

@@ -2,9 +2,9 @@
 use dts_core::error::Result;
 use dts_core::migration::{Migration, State};
 use dts_core::stop::StopToken;
-use dts_core::validator::{ItemResult, ValidationReport};
+use dts_core::validator::{ItemResult, ValidationReport, Validator};
 
-use crate::args::FileArgs;
+use crate::args::ValidateArgs;
 use crate::config::TaskFile;
 use crate::exit::ExitStatus;
 use crate::home::Home;
@@ -16,7 +16,7 @@ use crate::signals;
 use crate::store::Store;
 
 /// Validates and prints every item. Nothing is changed on either server.
-pub(super) fn execute(args: &FileArgs, home: &Home, console: &Console) -> Result<ExitStatus> {
+pub(super) fn execute(args: &ValidateArgs, home: &Home, console: &Console) -> Result<ExitStatus> {
     let file = read_task_file(&args.file, home, console)?;
     let mut store = Store::open(home)?;
     store.enter(&file)?;
@@ -25,7 +25,11 @@ pub(super) fn execute(args: &FileArgs, home: &Home, console: &Console) -> Result
     let name = file.options.name.as_str();
     let migration = Migration::new(file.options.clone());
     let state = store.get(name)?.state;
-    let report = if matches!(state, State::Created | State::Validated | State::ValidationFailed) {
+    let report = if !args.items.is_empty() {
+        let mut options = migration.validator_options();
+        options.only = Some(args.items.clone());
+        Validator::new(options).run(&stop)?
+    } else if matches!(state, State::Created | State::Validated | State::ValidationFailed) {
         let lease = store.take_lease(name, "validate", &stop)?;
         Runner::new(Job::new(&file, &migration), store, lease, console, &stop)?.validate()?
     } else {

@@ -1,11 +1,40 @@
 //! The outcome of a validation for people: worst first.
-use dts_core::validator::{Item, ItemResult, ValidationReport};
+use dts_core::validator::{Item, ItemResult, Plan, ValidationReport};
 
+use super::format::{bytes, count, counted, duration};
 use super::table::{Tone, cell, fit_to, render, table};
 
 /// Returns all items, grouped, with the worst first; then what each item that did not pass means and what to do.
 pub(crate) fn full(report: &ValidationReport, color: bool) -> String {
-    of(report.worst_first(), report, color)
+    let plan = report.plan.as_ref().map(plan).unwrap_or_default();
+    format!("{}{plan}", of(report.worst_first(), report, color))
+}
+
+/// Returns what will happen when the task runs.
+fn plan(plan: &Plan) -> String {
+    let mut text = format!(
+        "\nplan: {} and {}, about {} rows, {} of data and {} of indexes; written by {}; about {} for the copy, about {} on the \
+         target\n",
+        counted(plan.table_count as u64, "table"),
+        counted(plan.view_count as u64, "view"),
+        count(plan.rows_estimated),
+        bytes(plan.data_bytes),
+        bytes(plan.index_bytes),
+        plan.write_method.as_str(),
+        duration(plan.duration_estimated),
+        bytes(plan.target_bytes),
+    );
+    if !plan.short_lock.is_empty() {
+        let names: Vec<String> = plan.short_lock.iter().map(ToString::to_string).collect();
+        text.push_str(&format!(
+            "  from an exact snapshot, under a lock of milliseconds: {}\n",
+            some_of(&names)
+        ));
+    }
+    for rewrite in &plan.rewrites {
+        text.push_str(&format!("  different on the target: {rewrite}\n"));
+    }
+    text
 }
 
 /// Returns only what needs attention, and the conclusion.

@@ -22,7 +22,12 @@ fn a_task_that_may_start_passes_and_nothing_is_changed() {
     assert_eq!(keys, ["id", "group", "result", "expected", "actual", "message", "fix", "objects"]);
     let ended = dts.run(&["validate", text(&file)]).ends_with(0);
     assert!(ended.out.contains("RESULT") && ended.out.contains("next: dts run"), "{}", ended.out);
+    assert!(ended.out.contains("plan: 1 table and 0 views"), "{}", ended.out);
     assert!(!ended.out.contains('\x1b'), "no colours without a terminal");
+    let one = dts.run(&["validate", text(&file), "--item", "log_bin", "--json"]).ends_with(0).json();
+    assert_eq!(one["items"].as_array().unwrap().len(), 1, "{one}");
+    let unknown = dts.run(&["validate", text(&file), "--item", "log_bim", "--json"]).ends_with(2).json();
+    assert_eq!(unknown["error"]["code"], "DTS-1001", "{unknown}");
     assert!(dts.run(&["validate", text(&file), "--color", "always"]).out.contains('\x1b'));
     assert!(pair.target_is_untouched());
     let status = dts.status("shop");
