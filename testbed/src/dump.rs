@@ -222,8 +222,9 @@ fn exact(column: &str, data_type: &str) -> String {
     match data_type {
         "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "date" | "datetime"
         | "timestamp" | "time" | "year" => format!("CAST({column} AS CHAR)"),
-        // The bits: as text a FLOAT has six digits, and 9.7 cuts a DOUBLE to 22 characters inside a string function.
-        "float" | "double" => format!("HEX(POINT({column}, 0))"),
+        // The eight bytes behind SRID, byte order and type of a point: as text a FLOAT has six digits, and 9.7 cuts a
+        // DOUBLE to 22 characters inside a string function.
+        "float" | "double" => format!("SUBSTR(HEX(POINT({column}, 0)), 19, 16)"),
         "bit" => format!("CAST(CAST({column} AS UNSIGNED) AS CHAR)"),
         // The label alone would not show a wrong ordinal, nor the ordinal a wrong label.
         "enum" | "set" => format!("CONCAT(HEX({column}), ':', CAST({column} AS UNSIGNED))"),

@@ -54,7 +54,7 @@ fn a_changed_byte_is_found_across_versions() {
     sees(
         "UPDATE types SET fl = 1.2345679 WHERE id = 1",
         "UPDATE types SET fl = 1.2345678 WHERE id = 1",
-        &["d.types", "differs at id=1:", "fl is 1.2345677614212036 / 1.2345678"],
+        &["d.types", "differs at id=1:", "fl is 00000020CAC0F33F / 00000040CAC0F33F"],
     );
     sees(
         "UPDATE types SET d10 = 1.23 WHERE id = 1",
@@ -65,7 +65,7 @@ fn a_changed_byte_is_found_across_versions() {
     sees(
         "UPDATE types SET dou = 0 WHERE id > 1",
         "UPDATE types SET dou = -0e0 WHERE id > 1",
-        &["dou is -0 / 0"],
+        &["dou is 0000000000000080 / 0000000000000000"],
     );
     sees(
         "UPDATE types SET vc = 'E' WHERE id = 1",
