@@ -6,7 +6,7 @@ use crate::sql::token::{Dialect, Edits, TokenKind, Tokens};
 
 /// Flags of `sql_mode` that MySQL 8.0 removed. They are only ever printed beside the flags that they stand for, or did not
 /// matter to a stored object's meaning, so they can go.
-const REMOVED_SQL_MODES: [&str; 12] = [
+pub(crate) const REMOVED_SQL_MODES: [&str; 12] = [
     "DB2",
     "MAXDB",
     "MSSQL",

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use crate::error::Side;
 use crate::server::{Flavor, ServerFacts, ServerVersion};
 use crate::sql::quote::string_literal;
+use crate::sql::stored::REMOVED_SQL_MODES;
 use crate::stop::StopToken;
 use crate::validator::definitions::ProgramKind;
 use crate::validator::finding::Verdict;
@@ -12,7 +13,6 @@ use crate::validator::options::EndpointKind;
 use crate::validator::plan::{self, WriteMethod, size};
 use crate::validator::registry::Check;
 use crate::validator::survey::{Blocked, Survey};
-use crate::validator::trial::REMOVED_SQL_MODES;
 
 const GROUP: &str = "parameters";
 /// Changeable while running in all versions.

@@ -12,6 +12,7 @@ use crate::error::{Error, Result, Side};
 use crate::server::{Flavor, ServerFacts, catalog};
 use crate::sql::create_table::{self, CharsetNames, ColumnCharset, CreateTable, Explicit};
 use crate::sql::statement::StatementKind;
+use crate::sql::stored::REMOVED_SQL_MODES;
 use crate::sql::{Dialect, LexemeKind, lexemes, quote, statement};
 use crate::stop::StopToken;
 use crate::transform::Route;
@@ -24,21 +25,6 @@ const TABLES_MAX: usize = 500;
 const PROGRAMS_MAX: usize = 500;
 /// How much of the deadline may go into creating; the rest is for removing.
 const SHARE: f32 = 0.7;
-
-/// The `sql_mode` flags that 8.0 no longer has, and that an object may have been created under.
-pub(super) const REMOVED_SQL_MODES: [&str; 11] = [
-    "DB2",
-    "MAXDB",
-    "MSSQL",
-    "MYSQL323",
-    "MYSQL40",
-    "NO_AUTO_CREATE_USER",
-    "NO_FIELD_OPTIONS",
-    "NO_KEY_OPTIONS",
-    "NO_TABLE_OPTIONS",
-    "ORACLE",
-    "POSTGRESQL",
-];
 
 /// What the target refused, with its own words.
 #[derive(Clone, Debug)]

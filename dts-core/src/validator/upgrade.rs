@@ -9,6 +9,7 @@ use crate::data::{ColumnKind, TableName};
 use crate::error::{Result as ServerResult, Side};
 use crate::server::{Flavor, ServerFacts, ServerVersion};
 use crate::sql::LexemeKind;
+use crate::sql::stored::REMOVED_SQL_MODES;
 use crate::stop::StopToken;
 use crate::validator::definitions::{Program, functions_called};
 use crate::validator::finding::Verdict;
@@ -17,7 +18,7 @@ use crate::validator::privileges::quoted_account;
 use crate::validator::registry::Check;
 use crate::validator::stored;
 use crate::validator::survey::{Blocked, Survey};
-use crate::validator::trial::{Outcome, REMOVED_SQL_MODES};
+use crate::validator::trial::Outcome;
 use crate::wire::Connection;
 
 const GROUP: &str = "upgrade";
