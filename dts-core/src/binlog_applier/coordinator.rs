@@ -26,6 +26,9 @@ const REPORT_PATIENCE: Duration = Duration::from_millis(100);
 /// Knows what is applied, and gives work to the workers.
 pub(super) struct Coordinator<'a> {
     main: Worker,
+    ledger: &'a Ledger,
+    /// What is half done, from an earlier life.
+    pending: Option<GtidSet>,
     pool: WorkerPool,
     /// Durable on the target.
     applied: GtidSet,
@@ -42,7 +45,7 @@ impl<'a> Coordinator<'a> {
     /// Takes over from all earlier lives: waits for their sessions, reads what they made durable, and opens `count` workers.
     pub(super) fn start<'scope>(
         scope: &'scope std::thread::Scope<'scope, '_>,
-        (target, ledger): (&TargetEndpoint, &Ledger),
+        (target, ledger): (&TargetEndpoint, &'a Ledger),
         count: u32,
         own: &mut OwnSessions,
         (stop, life): (&'a StopToken, &StopToken),
@@ -59,10 +62,13 @@ impl<'a> Coordinator<'a> {
         // Only now nobody writes any more but us.
         let applied = ledger.checkpoint(&mut connection)?.applied;
         ledger.gather_checkpoint(&mut connection, &applied, count)?;
+        let pending = ledger.apply_window(&mut connection)?.filter(|window| !applied.contains_set(window));
         low_water.set(applied.clone());
         progress.set_applied_position(Position::Gtid(applied.clone()));
         Ok(Coordinator {
             main: Worker::new(0, connection, ledger.clone(), low_water.clone()),
+            ledger,
+            pending,
             pool: WorkerPool::start(scope, workers),
             applied,
             low_water,
@@ -87,6 +93,11 @@ impl<'a> Coordinator<'a> {
     /// Returns the workers.
     pub(super) fn pool(&mut self) -> &mut WorkerPool {
         &mut self.pool
+    }
+
+    /// Returns how many workers there are.
+    pub(super) fn worker_count(&self) -> usize {
+        self.pool.len()
     }
 
     /// Gives a worker (from 0) a job.
@@ -148,6 +159,34 @@ impl<'a> Coordinator<'a> {
         self.low_water.set(all);
         self.note(&committed);
         Ok(())
+    }
+
+    /// Records that workers are about to commit a window in parts.
+    pub(super) fn begin_window(&mut self, transactions: &GtidSet) -> Result<()> {
+        let sql = self.ledger.begin_window_statement(transactions);
+        self.main.note(&sql, "recording a window")
+    }
+
+    /// Records a window as applied, together with the last of its changes, which `write` writes. Only while no worker is at
+    /// work.
+    pub(super) fn end_window(
+        &mut self,
+        committed: &Committed,
+        write: impl FnOnce(&mut Worker) -> Result<()>,
+    ) -> Result<()> {
+        write(&mut self.main)?;
+        let all = self.applied.union(&committed.done);
+        self.main.commit_with(&all, Some(&self.ledger.end_window_statement()))?;
+        self.is_spread = false;
+        self.low_water.set(all);
+        self.pending = None;
+        self.note(committed);
+        Ok(())
+    }
+
+    /// Returns the window that an earlier life has left half done.
+    pub(super) fn pending_window(&self) -> Option<&GtidSet> {
+        self.pending.as_ref()
     }
 
     /// Shows how far behind the newest applied transaction is.

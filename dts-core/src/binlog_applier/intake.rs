@@ -89,11 +89,6 @@ impl<'a> Intake<'a> {
         })
     }
 
-    /// Forgets what is known of the tables.
-    pub(super) fn forget_tables(&mut self) {
-        self.tables.forget();
-    }
-
     fn event(&mut self, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
         match Event::parse(raw)? {
             Event::Gtid(event) => self.begin_group(&event, raw.header.timestamp),
@@ -103,8 +98,7 @@ impl<'a> Intake<'a> {
             Event::Xid(_) => self.end_group(out),
             Event::TransactionPayload(payload) => self.payload(&payload, out),
             Event::Rotate(_) => {
-                // Table numbers are given anew by a server that starts a new file.
-                self.forget_tables();
+                self.tables.forget_numbers();
                 Ok(())
             }
             Event::XaPrepare(_) => Err(ErrorKind::BinlogEvent { what: "an XA transaction".into() }.into()),

@@ -9,7 +9,7 @@ use super::ApplyMode;
 use super::change::{Change, Span, TransactionPart};
 use super::coordinator::Coordinator;
 use super::engine::Engine;
-use super::statements::Statements;
+use super::statements::{Hits, Statements};
 use super::worker::Committed;
 
 /// Bytes of statements that are sent at once.
@@ -112,16 +112,16 @@ pub(super) fn push_in_order(
     let pushed = match (mode, before.is_empty(), after.is_empty()) {
         (ApplyMode::Strict, true, _) => statements.insert(table, span, after, InsertForm::Plain),
         (ApplyMode::Strict, false, false) => statements.update(table, span, before, after),
-        (ApplyMode::Strict, false, true) => statements.delete(table, span, before, true),
-        (ApplyMode::Idempotent, false, true) => statements.delete(table, span, before, false),
+        (ApplyMode::Strict, false, true) => statements.delete(table, span, before, Hits::Every),
+        (ApplyMode::Idempotent, false, true) => statements.delete(table, span, before, Hits::Any),
         (ApplyMode::Idempotent, true, true) => Ok(()),
         (ApplyMode::Idempotent, no_before, false) => {
             let moves = !no_before && table.writer.changes_key(before, after);
-            let freed = if moves { statements.delete(table, span, before, false) } else { Ok(()) };
+            let freed = if moves { statements.delete(table, span, before, Hits::Any) } else { Ok(()) };
             freed.and_then(|()| {
                 if table.has_other_unique {
                     // An upsert could overwrite the row that the other index finds: make place by key alone.
-                    statements.delete(table, span, after, false)?;
+                    statements.delete(table, span, after, Hits::Any)?;
                     statements.insert(table, span, after, InsertForm::Plain)
                 } else {
                     statements.insert(table, span, after, InsertForm::Upsert)

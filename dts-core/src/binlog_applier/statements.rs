@@ -27,11 +27,21 @@ struct Expectation {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum StatementKind {
     Insert(InsertForm),
+    /// An upsert of rows that are all there, and all become something else.
+    Overwrite,
     Update,
-    /// Must hit every row, or (idempotent) may.
-    Delete {
-        strict: bool,
-    },
+    Delete(Hits),
+}
+
+/// How many of its rows a DELETE must find.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hits {
+    /// Each of them.
+    Every,
+    /// None: they are about to be inserted.
+    None,
+    /// As many as there are.
+    Any,
 }
 
 /// Statements that were not sent yet.
@@ -61,7 +71,26 @@ impl Statements {
         after: &[Value],
         form: InsertForm,
     ) -> Result<()> {
-        let kind = StatementKind::Insert(form);
+        self.insert_as(table, span, after, StatementKind::Insert(form))
+    }
+
+    /// Appends a row that is there and becomes something else; for tables without another UNIQUE index.
+    pub(super) fn overwrite(
+        &mut self,
+        table: &Arc<TargetTable>,
+        span: &Arc<Span>,
+        after: &[Value],
+    ) -> Result<()> {
+        self.insert_as(table, span, after, StatementKind::Overwrite)
+    }
+
+    fn insert_as(
+        &mut self,
+        table: &Arc<TargetTable>,
+        span: &Arc<Span>,
+        after: &[Value],
+        kind: StatementKind,
+    ) -> Result<()> {
         if self.continues(table, kind) {
             self.sql.push(b',');
         } else {
@@ -78,9 +107,9 @@ impl Statements {
         table: &Arc<TargetTable>,
         span: &Arc<Span>,
         before: &[Value],
-        strict: bool,
+        hits: Hits,
     ) -> Result<()> {
-        let kind = StatementKind::Delete { strict };
+        let kind = StatementKind::Delete(hits);
         // Without a key, one statement takes one of several equal rows.
         let first = table.writer.is_keyless() || !self.continues(table, kind);
         if first {
@@ -141,7 +170,10 @@ impl Statements {
         {
             match last.kind {
                 StatementKind::Insert(form) => last.table.writer.end_insert(&mut self.sql, form),
-                StatementKind::Delete { .. } => last.table.writer.end_delete(&mut self.sql),
+                StatementKind::Overwrite => {
+                    last.table.writer.end_insert(&mut self.sql, InsertForm::Upsert);
+                }
+                StatementKind::Delete(_) => last.table.writer.end_delete(&mut self.sql),
                 StatementKind::Update => {}
             }
         }
@@ -184,10 +216,18 @@ impl Expectation {
             StatementKind::Update if answer.affected_rows != self.rows => {
                 format!("an update of {} row found {}", self.rows, answer.affected_rows)
             }
-            StatementKind::Delete { strict: true } if answer.affected_rows != self.rows => {
+            // The server counts a row that it changes twice, one that it inserts or finds unchanged once.
+            StatementKind::Overwrite if answer.affected_rows != 2 * self.rows => {
+                let missed = (2 * self.rows).saturating_sub(answer.affected_rows);
+                format!("an update of {} rows did not find, or did not change, {missed}", self.rows)
+            }
+            StatementKind::Delete(Hits::Every) if answer.affected_rows != self.rows => {
                 format!("a delete of {} rows found {}", self.rows, answer.affected_rows)
             }
-            StatementKind::Insert(_) | StatementKind::Update
+            StatementKind::Delete(Hits::None) if answer.affected_rows != 0 => {
+                format!("an insert of {} rows found {} of them", self.rows, answer.affected_rows)
+            }
+            StatementKind::Insert(_) | StatementKind::Overwrite | StatementKind::Update
                 if u64::from(answer.warnings) > self.warnings =>
             {
                 let error = ErrorKind::RowCount {

@@ -70,11 +70,32 @@ impl Worker {
         Ok(())
     }
 
+    /// Commits what was executed as a part of a window; the ledger knows that it is under way.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub(super) fn commit_part(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.begun) {
+            self.connection.execute("COMMIT", "committing a part of a window")?;
+        }
+        Ok(())
+    }
+
+    /// Runs one statement of the ledger in a transaction of its own.
+    pub(super) fn note(&mut self, sql: &str, doing: &'static str) -> Result<()> {
+        self.connection.execute(sql, doing).map(drop)
+    }
+
     /// Records that `done` is applied and commits, both in the transaction of the changes.
     ///
     /// # Errors
     /// What the target answered. After a lost connection the outcome is in the row: it must be read.
     pub(super) fn commit(&mut self, done: &GtidSet) -> Result<()> {
+        self.commit_with(done, None)
+    }
+
+    /// As [`commit`](Self::commit), with one more statement in the same transaction.
+    pub(super) fn commit_with(&mut self, done: &GtidSet, more: Option<&str>) -> Result<()> {
         let low_water = self.low_water.get();
         if self.number > 0 && !Arc::ptr_eq(&low_water, &self.trimmed_at) {
             self.own = self.own.subtract(&low_water);
@@ -82,7 +103,12 @@ impl Worker {
         }
         self.own.merge(done);
         let checkpoint = self.ledger.checkpoint_statement(self.number, &self.own);
-        let end = if self.begun { format!("{checkpoint};COMMIT") } else { checkpoint };
+        let end = match (self.begun, more) {
+            (false, None) => checkpoint,
+            (false, Some(more)) => format!("BEGIN;{checkpoint};{more};COMMIT"),
+            (true, None) => format!("{checkpoint};COMMIT"),
+            (true, Some(more)) => format!("{checkpoint};{more};COMMIT"),
+        };
         self.connection.execute(end, "recording what was applied")?;
         self.begun = false;
         Ok(())
@@ -93,7 +119,7 @@ impl Worker {
 pub(super) type Job = Box<dyn FnOnce(&mut Worker) -> Result<Committed> + Send>;
 
 /// What a job has made durable.
-#[derive(Default, Debug, PartialEq)]
+#[derive(Clone, Default, Debug, PartialEq)]
 pub(super) struct Committed {
     /// The transactions that are now applied.
     pub(super) done: GtidSet,
@@ -150,6 +176,11 @@ impl WorkerPool {
             })
             .collect();
         WorkerPool { jobs, reports, waiting }
+    }
+
+    /// Returns how many workers there are.
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
     }
 
     /// Returns how many jobs a worker (from 0) has not reported yet.

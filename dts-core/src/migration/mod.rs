@@ -177,6 +177,7 @@ impl Migration {
                     &ends.transform,
                     ApplyMode::Strict,
                 )
+                .with_options(self.options.apply.clone())
                 .run(&ApplyUntil::Stopped, &beside, &Progress::new());
                 // Without an applier the check would wait in vain.
                 beside.stop();
@@ -374,6 +375,7 @@ impl Run<'_> {
             &self.ends.transform,
             mode,
         )
+        .with_options(self.options.apply.clone())
         .run(until, self.stop, self.progress)
         .map(drop)
     }
