@@ -103,6 +103,11 @@ impl<'a> Coordinator<'a> {
     /// Gives a worker (from 0) a job.
     pub(super) fn submit(&mut self, worker: usize, job: Job) {
         self.pool.submit(worker, job);
+        self.show_workers();
+    }
+
+    fn show_workers(&self) {
+        self.progress.set_workers(self.pool.busy(), self.pool.len());
     }
 
     /// Takes the reports that are there, or waits for one; returns which worker ended a job, if any did.
@@ -111,6 +116,7 @@ impl<'a> Coordinator<'a> {
     /// Why a job failed.
     pub(super) fn settle(&mut self, patience: Duration) -> Result<Option<usize>> {
         let Some((worker, committed)) = self.pool.receive(patience)? else { return Ok(None) };
+        self.show_workers();
         self.is_spread |= !committed.done.is_empty();
         self.note(&committed);
         self.advance_when_due()?;
@@ -195,12 +201,13 @@ impl<'a> Coordinator<'a> {
     }
 
     fn note(&mut self, committed: &Committed) {
+        // A part of a large transaction has made nothing durable, but its rows count.
+        self.progress.add_applied(committed.transactions, committed.row_events, committed.rows_written);
         if committed.done.is_empty() {
             return;
         }
         self.commits += 1;
         self.applied.merge(&committed.done);
-        self.progress.add_applied(committed.transactions, committed.row_events);
         self.progress.set_applied_position(Position::Gtid(self.applied.clone()));
         if let Some(newest) = committed.newest {
             self.show_lag(newest);

@@ -123,6 +123,9 @@ impl<'a> BinlogApplier<'a> {
             }
             // Two workers that lock each other out may do so again.
             manner.alone = error.server_error().is_some_and(|server| matches!(server.code, 1205 | 1213));
+            if manner.alone {
+                progress.add_conflict();
+            }
             if matches!(error.kind(), ErrorKind::Divergence { .. })
                 && !manner.careful.contains_set(&life.suspects)
             {

@@ -71,6 +71,7 @@ impl Engine for OrderedEngine {
         for change in &part.changes {
             push_in_order(&mut self.statements, change, &part.span, self.mode)?;
             self.next.row_events += 1;
+            self.next.rows_written += 1;
             if self.statements.byte_count() >= BATCH_BYTES {
                 self.send(coordinator, false)?;
             }

@@ -173,6 +173,9 @@ impl<'a> Session<'a> {
         let progress = self.apply.progress;
         progress.set_source_position(Position::Gtid(executed));
         progress.set_in_sync(in_sync && self.apply.applier.mode == ApplyMode::Strict);
+        let files = server::binlog_files(&mut self.source)?;
+        let behind = files.and_then(|files| self.intake.bytes_behind(&files));
+        progress.set_lag_bytes(if in_sync { Some(0) } else { behind });
         if in_sync {
             progress.set_lag(Some(Duration::ZERO));
         }

@@ -125,6 +125,8 @@ pub(super) struct Committed {
     pub(super) done: GtidSet,
     pub(super) transactions: u64,
     pub(super) row_events: u64,
+    /// What was left of the row events to write.
+    pub(super) rows_written: u64,
     /// When the source committed the newest of them.
     pub(super) newest: Option<SystemTime>,
 }

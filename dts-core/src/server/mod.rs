@@ -7,6 +7,6 @@ mod facts;
 pub(crate) mod session;
 
 pub use facts::{
-    Flavor, ServerFacts, ServerVersion, binlog_position, gtid_committed, gtid_executed, gtid_owned,
-    gtid_purged, gtid_visible,
+    Flavor, ServerFacts, ServerVersion, binlog_files, binlog_position, gtid_committed, gtid_executed,
+    gtid_owned, gtid_purged, gtid_visible,
 };

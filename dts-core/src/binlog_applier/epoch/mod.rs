@@ -188,6 +188,7 @@ impl EpochEngine {
         }
         let rigour = Rigour { strict: self.is_strict(), mode: self.mode };
         let was_half_done = self.half_done.take().is_some();
+        self.filling.committed.rows_written = self.filling.row_count() as u64;
         let window = Arc::new(std::mem::take(&mut self.filling));
         self.launched.clone_from(&window.committed.done);
         if !was_half_done && (self.workers == 1 || window.row_count() < SHARED_ROWS_MIN) {
@@ -257,7 +258,8 @@ impl EpochEngine {
                     coordinator.check_stop()?;
                 }
                 let mut piece = std::mem::take(piece);
-                let committed = std::mem::take(&mut piece.committed);
+                let mut committed = std::mem::take(&mut piece.committed);
+                committed.rows_written = piece.row_count() as u64;
                 let rigour = Rigour { strict, mode: self.mode };
                 coordinator.submit(
                     0,
