@@ -2,18 +2,22 @@
 mod coordinates;
 mod gtid;
 pub(crate) mod json_number;
+mod key_identity;
 mod object;
 mod position;
 mod rung;
 mod schema;
 mod table_name;
+mod text_equality;
 mod value;
 
 pub use coordinates::BinlogCoordinates;
 pub use gtid::{Gtid, GtidInterval, GtidSet};
+pub use key_identity::{KeyIdentity, KeyParts};
 pub use object::ObjectKind;
 pub use position::Position;
 pub use rung::Rung;
 pub use schema::{Column, ColumnKind, ForeignKey, Index, IndexPart, RowKey, TableSchema};
 pub use table_name::TableName;
+pub use text_equality::{CharacterUnit, TextEquality};
 pub use value::{AsciiText, JsonDiff, JsonDiffOperation, RowImage, Value};
