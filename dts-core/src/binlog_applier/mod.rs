@@ -30,7 +30,7 @@ mod tables;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-pub use options::BinlogApplyOptions;
+pub use options::{BinlogApplyOptions, OnDivergence};
 
 use crate::binlog::{Event, EventType, GtidEvent, QueryEvent, RawEvent, RowsEvent, TransactionPayload};
 use crate::data::{Gtid, GtidSet, Position, RowImage, TableName};
