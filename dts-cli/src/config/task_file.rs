@@ -310,7 +310,7 @@ mod tests {
         refused(&with("load", "rows_per_second_max = 99999999999999999999999"), &["rows_per_second_max"]);
         refused(
             &with("apply", "on_divergence = 'ignore'"),
-            &["apply.on_divergence is 'ignore'", "expected 'stop'"],
+            &["apply.on_divergence is 'ignore'", "expected one of 'stop'"],
         );
         refused(&with("check", "ratio = 0"), &["check.ratio is '0'"]);
         refused(&with("check", "ratio = 100.5"), &["check.ratio is '100.5'"]);

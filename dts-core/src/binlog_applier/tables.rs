@@ -14,6 +14,8 @@ use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::transform::Transform;
 
+use super::dag::TableKeys;
+
 /// A table that changes go to.
 #[derive(Debug)]
 pub(super) struct TargetTable {
@@ -25,6 +27,8 @@ pub(super) struct TargetTable {
     pub(super) snapshot: Option<GtidSet>,
     /// It has a UNIQUE index besides its row key: an upsert could overwrite the wrong row.
     pub(super) has_other_unique: bool,
+    /// What its changes touch.
+    pub(super) keys: TableKeys,
 }
 
 /// A table map's table, if it is selected.
@@ -102,10 +106,11 @@ impl<'a> Tables<'a> {
             .map_err(|error| error.for_table(name))?;
         let key = schema.row_key().map(|key| key.index).unwrap_or_default();
         let has_other_unique = schema.indexes.iter().any(|index| index.unique && index.name != key);
+        let keys = TableKeys::new(&schema, &[], None);
         let row_alias = self.target.facts().is_mysql_at_least(8, 0, 20);
         let writer = TableWriter::new(schema, row_alias);
         let snapshot = self.snapshots.get(name).cloned();
-        let table = Arc::new(TargetTable { source: name.clone(), writer, snapshot, has_other_unique });
+        let table = Arc::new(TargetTable { source: name.clone(), writer, snapshot, has_other_unique, keys });
         self.by_name.insert(name.clone(), table.clone());
         Ok(table)
     }

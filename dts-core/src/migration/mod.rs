@@ -176,6 +176,7 @@ impl Migration {
                     &ends.ledger,
                     &ends.transform,
                     ApplyMode::Strict,
+                    self.options.apply.clone(),
                 )
                 .run(&ApplyUntil::Stopped, &beside, &Progress::new());
                 // Without an applier the check would wait in vain.
@@ -373,6 +374,7 @@ impl Run<'_> {
             &self.ends.ledger,
             &self.ends.transform,
             mode,
+            self.options.apply.clone(),
         )
         .run(until, self.stop, self.progress)
         .map(drop)

@@ -245,9 +245,9 @@ impl<T> Graph<T> {
         self.byte_count
     }
 
-    /// Returns how many transactions had to wait for another so far.
-    pub(in super::super) fn conflict_count(&self) -> u64 {
-        self.conflict_count
+    /// Returns how many transactions had to wait for another since this was last asked.
+    pub(in super::super) fn take_conflict_count(&mut self) -> u64 {
+        std::mem::take(&mut self.conflict_count)
     }
 }
 
