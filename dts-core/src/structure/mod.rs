@@ -183,6 +183,22 @@ impl<'a> Structure<'a> {
         Ok(HeldBackReport { triggers, events, programs, views, rewrites: maker.finish()? })
     }
 
+    /// Drops the objects of these kinds that the task has created: a cut-over that created them is taken back.
+    ///
+    /// # Errors
+    /// What the target answered; call it again then.
+    pub fn drop_held_back(&self, kinds: &[ObjectKind], stop: &StopToken) -> Result<()> {
+        let mut target = self.target.control(stop)?;
+        for &kind in kinds {
+            for name in self.ledger.objects(&mut target, kind)? {
+                let sql = format!("DROP {} IF EXISTS {}", kind.keyword(), quote::table(&name));
+                target.execute(sql, "dropping an object that this task created")?;
+                self.ledger.remove_object(&mut target, kind, &name)?;
+            }
+        }
+        Ok(())
+    }
+
     fn planned_objects(
         &self,
         maker: &mut ObjectMaker<'_>,
