@@ -1,5 +1,6 @@
 //! What flows: values, rows, schemas, changes, positions. No I/O and no locks in this room.
 mod coordinates;
+mod gate;
 mod gtid;
 pub(crate) mod json_number;
 mod key_identity;
@@ -12,6 +13,7 @@ mod text_equality;
 mod value;
 
 pub use coordinates::BinlogCoordinates;
+pub use gate::{Account, GateKind, GateRecord, HeldAccount};
 pub use gtid::{Gtid, GtidInterval, GtidSet};
 pub use key_identity::{KeyIdentity, KeyParts};
 pub use object::ObjectKind;

@@ -198,6 +198,7 @@ impl Ledger {
             "CREATE TABLE IF NOT EXISTS `__dts__`.`checkpoint` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, worker INT UNSIGNED NOT NULL, applied LONGTEXT NOT NULL, PRIMARY KEY (task, worker)) \
              ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+            super::journal::CREATE_TABLE,
         ] {
             connection.execute(sql, doing)?;
         }
@@ -535,7 +536,7 @@ impl Ledger {
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
         let task = self.literal();
-        let sql: Vec<String> = ["chunk", "table_copy", "object", "checkpoint", "task"]
+        let sql: Vec<String> = ["chunk", "table_copy", "object", "checkpoint", "cutover", "task"]
             .iter()
             .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
             .collect();
