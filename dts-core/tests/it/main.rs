@@ -6,6 +6,7 @@ mod binlog_decode;
 mod check;
 mod connect;
 mod cutover;
+mod divergence;
 mod key_identity;
 mod keyless;
 mod migrate;
