@@ -121,7 +121,9 @@ impl Console {
             return;
         }
         let (red, plain) = if self.color_err { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-        self.note(&format!("{red}error:{plain} {error}\n  what to do: {}", error.hint()));
+        // Which row it was is shown here and nowhere else: it is row content.
+        let row = error.key().map(|key| format!("\n  row: {key}")).unwrap_or_default();
+        self.note(&format!("{red}error:{plain} {error}{row}\n  what to do: {}", error.hint()));
     }
 }
 
