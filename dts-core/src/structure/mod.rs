@@ -13,6 +13,7 @@ mod definer;
 mod events;
 mod object;
 mod programs;
+mod removal;
 mod triggers;
 mod views;
 
@@ -35,6 +36,8 @@ use crate::target::TargetEndpoint;
 use crate::target::ledger::{CopyState, Deferred, Ledger, TableRow};
 use crate::transform::{ObjectKinds, Transform};
 use crate::wire::Connection;
+
+pub use removal::drop_created;
 
 /// An index build may take hours without a byte on the connection.
 const BUILD_PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
