@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 
 use dts_core::data::Position;
 use dts_core::migration::{Action, State};
-use dts_core::progress::{ProgressSnapshot, Step, StepProgress, StepState, TableState};
+use dts_core::progress::{ProgressSnapshot, Step, StepProgress, StepState};
 use jiff::Timestamp;
 
 use super::format::{bytes, count, duration, per_second, percent};
