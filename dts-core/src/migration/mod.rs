@@ -4,6 +4,7 @@
 //! does its own work and knows nothing of the others. Where a migration stands is read from the target's ledger at every
 //! start, so a run can end anywhere and be continued by any process that can reach both servers.
 mod cutover;
+mod ending;
 mod options;
 mod state;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 pub use crate::transform::ObjectKinds;
 pub use cutover::GateHook;
+pub use ending::{CleanReport, CompletionReport, RemainingTable, Remains};
 pub use options::MigrationOptions;
 pub use state::{Action, State};
 
@@ -160,7 +162,7 @@ impl Migration {
             .into());
         }
         let pairs = table_pairs(&ends, stop)?;
-        if phase == Phase::Ended {
+        if phase >= Phase::Completing {
             return Checker::new(&ends.source, &ends.target, pairs, options, &NothingApplies)
                 .run(stop, progress);
         }
@@ -250,11 +252,17 @@ impl Migration {
         let mut target = ends.target.control(stop)?;
         ends.ledger.create_schema(&mut target)?;
         if let Some(row) = ends.ledger.task(&mut target)? {
-            if row.phase == Phase::Ended {
+            let refused = match row.phase {
+                Phase::Ended => Some(("completed or stopped", "a new task under another name")),
+                // Its triggers may be on the target already and would fire.
+                Phase::Completing => Some(("being completed", "complete")),
+                _ => None,
+            };
+            if let Some((state, allowed)) = refused {
                 return Err(ErrorKind::IllegalState {
                     action: "run".into(),
-                    state: "completed or stopped".into(),
-                    allowed: "a new task under another name".into(),
+                    state: state.into(),
+                    allowed: allowed.into(),
                 }
                 .into());
             }
@@ -340,6 +348,8 @@ impl Run<'_> {
             return self.set_phase(Phase::Ended);
         }
         self.progress.set_step(Step::InSync, StepState::Running);
+        // What was known before the indexes were built is of the past.
+        self.progress.set_lag(None);
         let until = match until {
             Until::Stopped => ApplyUntil::Stopped,
             Until::Loaded | Until::Synced => {
