@@ -127,7 +127,9 @@ impl Console {
             self.document(&Failure { error: ErrorDocument::from(error) });
             return;
         }
-        self.complain(&error.to_string(), error.hint());
+        // Which row it was is shown here and nowhere else: it is row content.
+        let row = error.key().map(|key| format!("\n  row: {key}")).unwrap_or_default();
+        self.complain(&format!("{error}{row}"), error.hint());
     }
 
     /// Prints a failure that another process has met.
@@ -141,9 +143,7 @@ impl Console {
 
     fn complain(&self, error: &str, hint: &str) {
         let (red, plain) = if self.color_err { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-        // Which row it was is shown here and nowhere else: it is row content.
-        let row = error.key().map(|key| format!("\n  row: {key}")).unwrap_or_default();
-        self.note(&format!("{red}error:{plain} {error}{row}\n  what to do: {hint}"));
+        self.note(&format!("{red}error:{plain} {error}\n  what to do: {hint}"));
     }
 }
 
