@@ -77,6 +77,7 @@ pub mod progress;
 pub mod retry;
 pub mod server;
 pub mod source;
+pub mod spool;
 pub mod sql;
 pub mod stop;
 pub mod structure;

@@ -30,13 +30,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use options::BinlogApplyOptions;
 
-use crate::binlog::{Event, EventType, GtidEvent, QueryEvent, RawEvent, RowsEvent, TransactionPayload};
+use crate::binlog::{
+    Event, EventBatch, EventType, GtidEvent, QueryEvent, RawEvent, RowsEvent, TransactionPayload,
+};
 use crate::data::{Gtid, GtidSet, Position, RowImage, TableName};
 use crate::error::{Error, ErrorKind, Result, Side, Stage};
 use crate::progress::Progress;
 use crate::retry::{Attempts, RetryPolicy};
 use crate::server;
 use crate::source::SourceEndpoint;
+use crate::spool::Spool;
 use crate::sql::statement::StatementKind;
 use crate::sql::write::InsertForm;
 use crate::stop::StopToken;
@@ -46,7 +49,7 @@ use crate::transform::Transform;
 use crate::wire::Connection;
 
 use batch::Batch;
-use queue::{EventBatch, EventQueue, Received};
+use queue::{EventQueue, Feed, Received};
 use schema_change::{SchemaChange, Verdict};
 use tables::{MappedTable, Tables};
 
@@ -88,6 +91,7 @@ pub struct BinlogApplier<'a> {
     ledger: &'a Ledger,
     transform: &'a Transform,
     mode: ApplyMode,
+    spool: Option<&'a Spool>,
 }
 
 impl<'a> BinlogApplier<'a> {
@@ -99,7 +103,15 @@ impl<'a> BinlogApplier<'a> {
         transform: &'a Transform,
         mode: ApplyMode,
     ) -> Self {
-        BinlogApplier { source, target, ledger, transform, mode }
+        BinlogApplier { source, target, ledger, transform, mode, spool: None }
+    }
+
+    /// Takes events from a spool, which somebody else fills from the source, and releases what is applied. Without one the
+    /// source's log is read directly, when it is applied.
+    #[must_use]
+    pub fn reading_from(mut self, spool: &'a Spool) -> Self {
+        self.spool = Some(spool);
+        self
     }
 
     /// Applies until `until`, from where the ledger says. Reconnects when a connection breaks. Returns what is applied.
@@ -109,6 +121,7 @@ impl<'a> BinlogApplier<'a> {
     /// run. [`ErrorKind::Divergence`] in strict mode; [`ErrorKind::BinlogEvent`] and [`ErrorKind::SchemaChange`] with the
     /// position for what cannot be carried; [`ErrorKind::BinlogPurged`], [`ErrorKind::SourceDiverged`].
     pub fn run(&self, until: &ApplyUntil, stop: &StopToken, progress: &Progress) -> Result<GtidSet> {
+        let _makes_room = self.spool.map(Spool::being_applied);
         let mut attempts = Attempts::new(RetryPolicy::default());
         let mut previous = None;
         loop {
@@ -172,8 +185,8 @@ impl<'a> BinlogApplier<'a> {
         let life = stop.child();
         std::thread::scope(|scope| {
             let run = || -> Result<GtidSet> {
-                let position = Position::Gtid(applied.clone());
-                let queue = EventQueue::start(scope, self.source, &position, life.clone(), progress.clone())?;
+                let feed = self.spool.map_or(Feed::Source(self.source), Feed::Spool);
+                let queue = EventQueue::start(scope, feed, &applied, life.clone(), progress.clone())?;
                 let mut session = Session::new(self, target, applied.clone(), stop, progress)?;
                 let ended = session.follow(&queue, until);
                 *applied_any = session.commits > 0;
@@ -482,6 +495,10 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         self.lag_asked = Some(Instant::now());
+        if let Some(spool) = self.applier.spool {
+            spool.release(&self.applied)?;
+            self.progress.set_spool_bytes(spool.bytes_waiting());
+        }
         let executed = server::gtid_executed(&mut self.source)?;
         let in_sync = self.applied.contains_set(&executed);
         self.progress.set_source_position(Position::Gtid(executed));

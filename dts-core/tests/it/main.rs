@@ -7,6 +7,7 @@ mod check;
 mod connect;
 mod keyless;
 mod migrate;
+mod spool;
 mod structure;
 mod support;
 mod tidy;
