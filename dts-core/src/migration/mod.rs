@@ -3,6 +3,7 @@
 //! [`Migration`] owns the order of the stages, the hand-over of positions between them and the resume logic; each stage
 //! does its own work and knows nothing of the others. Where a migration stands is read from the target's ledger at every
 //! start, so a run can end anywhere and be continued by any process that can reach both servers.
+mod cutover;
 mod options;
 mod receiver;
 mod state;
@@ -10,6 +11,7 @@ mod state;
 use std::time::{Duration, Instant};
 
 pub use crate::transform::ObjectKinds;
+pub use cutover::GateHook;
 pub use options::MigrationOptions;
 pub use state::{Action, State};
 
@@ -150,7 +152,7 @@ impl Migration {
         let ends = self.connect(stop)?;
         let mut control = ends.target.control(stop)?;
         let begun = if ends.ledger.exists(&mut control)? { ends.ledger.task(&mut control)? } else { None };
-        let phase = begun.as_ref().map_or(Phase::Ended, |task| task.phase);
+        let phase = begun.map_or(Phase::Ended, |task| task.phase);
         if phase < Phase::InSync {
             return Err(ErrorKind::IllegalState {
                 action: "check".into(),
@@ -166,24 +168,34 @@ impl Migration {
         }
         let applied = CheckpointPosition::new(&ends.target, self.options.name.clone(), stop);
         let checker = Checker::new(&ends.source, &ends.target, pairs, options, &applied);
+        self.beside_applier(&ends, apply_here, stop, |stop| checker.run(stop, progress))
+    }
+
+    /// Does `work` while changes are applied beside it; with `apply_here` in a thread of this call, without it another process
+    /// is expected to apply. The applier ends with the work, and the work with the applier.
+    fn beside_applier<T>(
+        &self,
+        ends: &Ends,
+        apply_here: bool,
+        stop: &StopToken,
+        work: impl FnOnce(&StopToken) -> Result<T>,
+    ) -> Result<T> {
         if !apply_here {
-            return checker.run(stop, progress);
+            return work(stop);
         }
-        let Some(task) = begun else { return Err(Error::internal("a task in sync has no row")) };
-        let counters = Progress::new();
-        receiver::beside(&self.options, &ends, &task, stop, &counters, |spool, stop| {
-            self.check_while_applying(&ends, spool, &checker, stop, progress)
+        let task = ends.ledger.task(&mut ends.target.control(stop)?)?;
+        let task = task.ok_or_else(|| Error::internal("a task that applies has no row"))?;
+        receiver::beside(&self.options, ends, &task, stop, &Progress::new(), |spool, stop| {
+            Self::with_applier(ends, spool, stop, work)
         })
     }
 
-    fn check_while_applying(
-        &self,
+    fn with_applier<T>(
         ends: &Ends,
         spool: Option<&Spool>,
-        checker: &Checker<'_>,
         stop: &StopToken,
-        progress: &CheckProgress,
-    ) -> Result<CheckReport> {
+        work: impl FnOnce(&StopToken) -> Result<T>,
+    ) -> Result<T> {
         let beside = stop.child();
         std::thread::scope(|scope| {
             let applier = scope.spawn(|| {
@@ -198,17 +210,17 @@ impl Migration {
                     applier = applier.reading_from(spool);
                 }
                 let ended = applier.run(&ApplyUntil::Stopped, &beside, &Progress::new());
-                // Without an applier the check would wait in vain.
+                // Without an applier the work would wait in vain.
                 beside.stop();
                 ended
             });
-            let checked = checker.run(&beside, progress);
+            let done = work(&beside);
             beside.stop();
             let applied = applier.join().map_err(|_| Error::internal("the applier panicked"))?;
-            match (checked, applied) {
+            match (done, applied) {
                 // The applier's end is the cause when it was not asked to stop.
                 (Err(error), Err(cause)) if error.is_interrupted() && !cause.is_interrupted() => Err(cause),
-                (checked, _) => checked,
+                (done, _) => done,
             }
         })
     }
