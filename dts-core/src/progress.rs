@@ -130,6 +130,12 @@ impl TableProgress {
         self.bytes_done.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// Takes back everything: the table is copied from its beginning again.
+    pub fn start_anew(&self) {
+        self.rows_done.store(0, Ordering::Relaxed);
+        self.bytes_done.store(0, Ordering::Relaxed);
+    }
+
     /// Changes the state.
     pub fn set_state(&self, state: TableState) {
         *lock(&self.state) = state;

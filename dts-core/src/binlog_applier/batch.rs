@@ -35,6 +35,8 @@ enum StatementKind {
     Delete {
         strict: bool,
     },
+    /// A setting of the session.
+    Setting,
 }
 
 /// Statements that were not sent yet.
@@ -44,6 +46,8 @@ pub(super) struct Batch {
     expectations: Vec<Expectation>,
     /// The last statement may take more rows; where it starts.
     open: Option<usize>,
+    /// The session's foreign key checks, after the last statement so far.
+    cascades: bool,
     /// Something was sent already and its transaction is open.
     begun: bool,
     /// Source transactions that end in this batch.
@@ -92,6 +96,19 @@ impl Batch {
         self.row_events += 1;
     }
 
+    /// Makes the next statements change what the target's foreign keys tell them to change, or not. `table`: whose.
+    pub(super) fn set_cascades(&mut self, table: &Arc<TargetTable>, on: bool) {
+        if self.cascades != on {
+            self.begin(table, None, StatementKind::Setting);
+            self.sql.extend_from_slice(if on {
+                b"SET foreign_key_checks=1"
+            } else {
+                b"SET foreign_key_checks=0"
+            });
+            self.cascades = on;
+        }
+    }
+
     pub(super) fn insert(
         &mut self,
         table: &Arc<TargetTable>,
@@ -119,8 +136,9 @@ impl Batch {
         strict: bool,
     ) -> Result<()> {
         let kind = StatementKind::Delete { strict };
-        // Without a key, one statement takes one of several equal rows.
-        let first = table.writer.is_keyless() || !self.continues(table, kind);
+        // Without a key, one statement takes one of several equal rows. With cascades, a row that an earlier row's cascade has
+        // taken along is not in the log; one statement of several rows could take them in another order.
+        let first = table.writer.is_keyless() || self.cascades || !self.continues(table, kind);
         if first {
             self.begin(table, gtid, kind);
             table.writer.begin_delete(&mut self.sql);
@@ -180,7 +198,7 @@ impl Batch {
             match last.kind {
                 StatementKind::Insert(form) => last.table.writer.end_insert(&mut self.sql, form),
                 StatementKind::Delete { .. } => last.table.writer.end_delete(&mut self.sql),
-                StatementKind::Update => {}
+                StatementKind::Update | StatementKind::Setting => {}
             }
         }
         if !self.sql.is_empty() && self.sql.last() != Some(&b';') {

@@ -350,6 +350,22 @@ fn read(
     Ok(tables)
 }
 
+/// Returns whether a change of a table's rows changes rows of other tables, or further ones of its own, by a foreign key.
+///
+/// # Errors
+/// What the server answered.
+pub fn is_cascading_parent(connection: &mut Connection, table: &TableName) -> Result<bool> {
+    let sql = format!(
+        "SELECT COUNT(*) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE UNIQUE_CONSTRAINT_SCHEMA = {} AND \
+         REFERENCED_TABLE_NAME = {} AND (DELETE_RULE = 'CASCADE' OR DELETE_RULE LIKE 'SET %' OR UPDATE_RULE = 'CASCADE' OR \
+         UPDATE_RULE LIKE 'SET %')",
+        quote::string_literal(&table.database),
+        quote::string_literal(&table.table)
+    );
+    let row = connection.query_row(sql, "looking for foreign keys to a table")?;
+    Ok(row.and_then(|row| row.u64(0)).unwrap_or(0) > 0)
+}
+
 fn column(row: &TextRow, facts: &ServerFacts) -> Column {
     let data_type = row.string(2).to_ascii_lowercase();
     let type_text = row.string(3);
