@@ -14,6 +14,8 @@ use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::transform::Transform;
 
+use super::cascade::Cascades;
+
 /// A table that changes go to.
 #[derive(Debug)]
 pub(super) struct TargetTable {
@@ -25,9 +27,8 @@ pub(super) struct TargetTable {
     pub(super) snapshot: Option<GtidSet>,
     /// It has a UNIQUE index besides its row key: an upsert could overwrite the wrong row.
     pub(super) has_other_unique: bool,
-    /// An UPDATE or DELETE here changes rows elsewhere on the target, by a foreign key, as it did on the source without a
-    /// trace in the log: it is applied with foreign key checks on, one row a statement, in order.
-    pub(super) cascades: bool,
+    /// What an UPDATE or DELETE here changes elsewhere, by a foreign key, without a trace in the log.
+    pub(super) cascades: Option<Cascades>,
 }
 
 /// A table map's table, if it is selected.
@@ -120,8 +121,11 @@ impl<'a> Tables<'a> {
         let writer = TableWriter::new(schema, row_alias);
         let snapshot = self.snapshots.get(name).cloned();
         // The target's own keys tell: before the index build only those are there that may already act.
-        let cascades =
-            !self.cascades_are_logged && catalog::is_cascading_parent(&mut connection, &target_name)?;
+        let cascades = if self.cascades_are_logged {
+            None
+        } else {
+            Cascades::read(&mut connection, self.target.facts(), &target_name)?
+        };
         let source = name.clone();
         let table = Arc::new(TargetTable { source, writer, snapshot, has_other_unique, cascades });
         self.by_name.insert(name.clone(), table.clone());

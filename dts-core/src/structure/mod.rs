@@ -10,9 +10,9 @@
 //!
 //! All can be repeated after a crash at any point: the ledger's row of a table or another object is written before it is
 //! created, so that one that is there and not in the ledger is somebody else's and is never touched.
-mod build;
 mod definer;
 mod events;
+mod index_build;
 mod object;
 mod programs;
 mod triggers;
@@ -182,6 +182,22 @@ impl<'a> Structure<'a> {
         let triggers = triggers::create(&mut maker, &objects.triggers, stop)?;
         let events = events::create(&mut maker, &objects.events, stop)?;
         Ok(HeldBackReport { triggers, events, programs, views, rewrites: maker.finish()? })
+    }
+
+    /// Drops the objects of these kinds that the task has created: a cut-over that created them is taken back.
+    ///
+    /// # Errors
+    /// What the target answered; call it again then.
+    pub fn drop_held_back(&self, kinds: &[ObjectKind], stop: &StopToken) -> Result<()> {
+        let mut target = self.target.control(stop)?;
+        for &kind in kinds {
+            for name in self.ledger.objects(&mut target, kind)? {
+                let sql = format!("DROP {} IF EXISTS {}", kind.keyword(), quote::table(&name));
+                target.execute(sql, "dropping an object that this task created")?;
+                self.ledger.remove_object(&mut target, kind, &name)?;
+            }
+        }
+        Ok(())
     }
 
     fn planned_objects(

@@ -91,7 +91,7 @@ impl Ledger {
     }
 
     fn session_name(&self, kind: SessionKind, number: usize) -> String {
-        format!("CONCAT({}, ':{}:{number}')", self.lock_name(), kind.name())
+        self.lock_name(format_args!(":{}:{number}", kind.name()))
     }
 }
 

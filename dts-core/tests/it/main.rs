@@ -6,6 +6,7 @@ mod binlog_decode;
 mod cascades;
 mod check;
 mod connect;
+mod cutover;
 mod keyless;
 mod migrate;
 mod structure;
