@@ -19,8 +19,12 @@
 //! change must fit exactly ([`ApplyMode::Strict`]): an update or delete that finds no row, or an insert that finds one, means
 //! that somebody else writes on the target or that a row was lost, and is reported.
 //!
-//! Tables without a key are strict from the start: their rows came from an exact snapshot, the changes in it are left out,
-//! and each of the others changes exactly one row, found by all its bytes.
+//! Tables that were copied from an exact snapshot are strict from the start: the changes in it are left out, and each of the
+//! others must fit. Without a key it changes exactly one row, found by all its bytes.
+//!
+//! Foreign keys are checked by the source; on the target they are off. What they change by themselves is repeated by
+//! `cascade` where the source does not log it.
+mod cascade;
 mod change;
 mod coordinator;
 mod engine;

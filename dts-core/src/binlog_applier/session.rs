@@ -65,7 +65,15 @@ impl<'a> Session<'a> {
             ApplyMode::Idempotent => rows.into_iter().map(|row| row.source).collect(),
         };
         Ok(Session {
-            intake: Intake::new(Tables::new(applier.target, applier.transform, snapshots), stop),
+            intake: Intake::new(
+                Tables::new(
+                    applier.target,
+                    applier.transform,
+                    snapshots,
+                    applier.source.facts().logs_cascades(),
+                ),
+                stop,
+            ),
             apply: Apply {
                 applier,
                 coordinator,

@@ -364,6 +364,12 @@ impl Run<'_> {
         }
         if task.phase <= Phase::CatchUp {
             self.step(Step::CatchUp, |run| {
+                structure.finish_snapshot_tables(
+                    &run.tables,
+                    run.options.load.threads,
+                    run.stop,
+                    run.progress,
+                )?;
                 run.apply(ApplyMode::Idempotent, &ApplyUntil::Applied(converge))?;
                 run.set_phase(Phase::IndexBuild)
             })?;

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "seeds and figures belong into a test's output")]
 mod apply;
 mod binlog_decode;
+mod cascades;
 mod check;
 mod connect;
 mod cutover;
