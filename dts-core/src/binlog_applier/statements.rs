@@ -179,7 +179,7 @@ impl Statements {
 
 /// Appends one change such that it is right after everything before it.
 ///
-/// Without a key nothing is idempotent, and nothing needs to be: the rows are exactly of the snapshot's position.
+/// Without a key nothing is idempotent, and with a snapshot nothing needs to be: the rows are exactly of its position.
 ///
 /// # Errors
 /// [`ErrorKind::Value`](crate::error::ErrorKind::Value) with table and position.
@@ -189,8 +189,8 @@ pub(super) fn push_in_order(
     span: &Arc<Span>,
     mode: ApplyMode,
 ) -> Result<()> {
-    let Change { table, before, after } = change;
-    let mode = if table.writer.is_keyless() { ApplyMode::Strict } else { mode };
+    let Change { table, before, after, .. } = change;
+    let mode = if table.is_exact() { ApplyMode::Strict } else { mode };
     let pushed = match (mode, before.is_empty(), after.is_empty()) {
         (ApplyMode::Strict, true, _) => statements.insert(table, span, before, after, InsertForm::Plain),
         (ApplyMode::Strict, false, false) => statements.update(table, span, before, after),

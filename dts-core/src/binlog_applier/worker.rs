@@ -18,7 +18,7 @@ use crate::target::ledger::Ledger;
 use crate::wire::Connection;
 
 use super::OnDivergence;
-use super::change::{Span, TransactionPart};
+use super::change::{Change, Span, TransactionPart};
 use super::statements::Statements;
 
 /// How long to wait for another session that applies for the same task.
@@ -115,6 +115,17 @@ impl Worker {
     /// Runs statements of which any number of rows may be hit, in the open transaction.
     pub(super) fn execute_plain(&mut self, sql: &[u8]) -> Result<()> {
         if sql.is_empty() { Ok(()) } else { self.connection.execute(sql, "making way for a row").map(drop) }
+    }
+
+    /// Changes, in the worker's transaction, what a change of a parent changes elsewhere. The change itself was executed.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub(super) fn follow_cascades(&mut self, change: &Change, span: &Span) -> Result<()> {
+        let Some(cascades) = &change.table.cascades else { return Ok(()) };
+        cascades
+            .follow(&mut self.connection, &change.before, &change.after)
+            .map_err(|error| error.for_table(&change.table.source).at(span))
     }
 
     /// Records that `done` is applied and commits, both in the transaction of the changes.

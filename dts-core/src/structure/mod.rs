@@ -2,7 +2,8 @@
 //!
 //! [`Structure::create`] makes empty tables without secondary indexes and foreign keys: a lock-free copy may for a moment
 //! hold one UNIQUE value twice, and rows are loaded faster. [`Structure::build_indexes`] adds them when the copy is
-//! consistent; a duplicate found then is a real divergence and is reported as one.
+//! consistent; a duplicate found then is a real divergence and is reported as one. Tables that were copied from an exact
+//! snapshot get theirs earlier, by [`Structure::finish_snapshot_tables`].
 //!
 //! Procedures, functions and views are created with the tables. Triggers and events would do a second time what comes as
 //! changes of rows: [`Structure::create_held_back`] creates them when the task is completed.
@@ -330,6 +331,7 @@ impl<'a> Structure<'a> {
                 snapshot_rung: None,
                 row_count: 0,
                 byte_count: 0,
+                chunks_begun: 0,
                 chunks_again: 0,
             };
             self.ledger.add_table(target, &row)?;

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "seeds and figures belong into a test's output")]
 mod apply;
 mod binlog_decode;
+mod cascades;
 mod check;
 mod connect;
 mod cutover;
@@ -10,6 +11,7 @@ mod divergence;
 mod key_identity;
 mod keyless;
 mod migrate;
+mod spool;
 mod structure;
 mod support;
 mod tidy;

@@ -117,8 +117,11 @@ fn execute<'c>(
     let mut statements = Statements::default();
     for (change, span) in changes {
         statements::push_in_order(&mut statements, change, span, mode)?;
-        if statements.byte_count() >= PACKET_BYTES {
+        if change.cascades || statements.byte_count() >= PACKET_BYTES {
             worker.execute(std::mem::take(&mut statements))?;
+        }
+        if change.cascades {
+            worker.follow_cascades(change, span)?;
         }
     }
     worker.execute(statements)
@@ -134,20 +137,30 @@ fn execute_each<'c>(
     for (change, span) in changes {
         let mut statements = Statements::default();
         statements::push_in_order(&mut statements, change, span, rules.mode)?;
-        let Err(error) = worker.execute(statements) else { continue };
-        if !is_divergence(&error) {
-            return Err(error);
-        }
+        let error = match worker.execute(statements) {
+            Ok(()) if change.cascades => {
+                worker.follow_cascades(change, span)?;
+                continue;
+            }
+            Ok(()) => continue,
+            Err(error) if is_divergence(&error) => error,
+            Err(error) => return Err(error),
+        };
         // Before the converge point another UNIQUE index may hold a value of a moment that is still to come; the change of that
         // row is still to come, too.
-        let is_expected = rules.mode == ApplyMode::Idempotent && !change.table.writer.is_keyless();
+        let is_expected = rules.mode == ApplyMode::Idempotent && !change.table.is_exact();
         if is_expected {
             repair(worker, change, span)?;
             continue;
         }
         match rules.on_divergence {
             OnDivergence::Stop => return Err(with_key(error, change)),
-            OnDivergence::Repair => repair(worker, change, span).map_err(|error| with_key(error, change))?,
+            OnDivergence::Repair => {
+                repair(worker, change, span).map_err(|error| with_key(error, change))?;
+                if change.cascades {
+                    worker.follow_cascades(change, span)?;
+                }
+            }
             OnDivergence::Log => {}
         }
         divergences.push(Divergence {
@@ -162,7 +175,7 @@ fn execute_each<'c>(
 
 /// Makes the rows that a change is about what it says.
 fn repair(worker: &mut Worker, change: &Change, span: &Arc<Span>) -> Result<()> {
-    let Change { table, before, after } = change;
+    let Change { table, before, after, .. } = change;
     if after.is_empty() {
         // The row is gone already.
         return Ok(());

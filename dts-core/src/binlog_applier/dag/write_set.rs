@@ -7,18 +7,18 @@
 //! - The parent's key of every foreign key, which must stay as it is; and, on the parent's side, keys that are referred to and
 //!   come or go. So a child appears after its parent and goes before it, for whoever reads the target.
 //! - All rows of a table without a row key: they are told apart by all that is in them, and no index leads to them.
-//! - All rows of a component, for tables tied by foreign keys that change rows themselves: nobody knows which rows a change
-//!   reaches.
+//! - All rows of all tables that are tied by foreign keys that change rows themselves, unseen in the log: nobody knows which rows a
+//!   change reaches.
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::data::{KeyIdentity, KeyParts, TableName, TableSchema, Value};
+use crate::data::{KeyIdentity, KeyParts, TableSchema, Value};
 
 use super::graph::Touched;
 
 /// What changes of one table touch, prepared.
 #[derive(Debug)]
 pub(in super::super) struct TableKeys {
-    /// All changes touch all of it: a table without a row key, or a component.
+    /// All changes touch all of it: a table without a row key, or tied tables.
     serial: Option<u64>,
     row: Option<Key>,
     uniques: Vec<Key>,
@@ -35,24 +35,20 @@ struct Key {
 impl TableKeys {
     /// Prepares a table.
     ///
-    /// `referenced`: the lists of columns that other tables' foreign keys refer to. `component`: a name for the tables that are
-    /// applied serially together with this one.
-    pub(in super::super) fn new(
-        schema: &TableSchema,
-        referenced: &[Vec<String>],
-        component: Option<&TableName>,
-    ) -> Self {
-        let position = |name: &String| schema.columns.iter().position(|column| column.name == *name);
+    /// `referenced`: the lists of columns that other tables' foreign keys refer to. `is_tied`: its changes change rows elsewhere,
+    /// or are made so, by foreign keys.
+    pub(in super::super) fn new(schema: &TableSchema, referenced: &[Vec<String>], is_tied: bool) -> Self {
+        let position = |name: &String| schema.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
         let row_key = schema.row_key();
         let of_index = |index: &crate::data::Index| Key {
             space: hash(&("index", &schema.name, &index.name)),
             parts: KeyParts::of_index(schema, index),
         };
         let is_row_key = |name: &str| row_key.as_ref().is_some_and(|key| key.index == name);
-        let serial = match (component, &row_key) {
-            (Some(component), _) => Some(hash(&("component", component))),
-            (None, None) => Some(hash(&("table", &schema.name))),
-            (None, Some(_)) => None,
+        let serial = match (is_tied, &row_key) {
+            (true, _) => Some(hash(&"tied tables")),
+            (false, None) => Some(hash(&("table", &schema.name))),
+            (false, Some(_)) => None,
         };
         let parents = schema
             .foreign_keys

@@ -1,5 +1,5 @@
 use super::*;
-use crate::data::{Column, ColumnKind, ForeignKey, Index, IndexPart};
+use crate::data::{Column, ColumnKind, ForeignKey, Index, IndexPart, TableName};
 
 fn index(name: &str, columns: &[usize]) -> Index {
     Index {
@@ -59,7 +59,7 @@ fn shares(one: &[Touched], other: &[Touched]) -> bool {
 
 #[test]
 fn a_row_key_before_and_after() {
-    let keys = TableKeys::new(&schema(vec![index("PRIMARY", &[0])]), &[], None);
+    let keys = TableKeys::new(&schema(vec![index("PRIMARY", &[0])]), &[], false);
     let inserted = touch(&keys, &[], &row(1, None, "x"));
     let moved = touch(&keys, &row(1, None, "x"), &row(2, None, "x"));
     let deleted = touch(&keys, &row(2, None, "x"), &[]);
@@ -70,7 +70,7 @@ fn a_row_key_before_and_after() {
 #[test]
 fn a_unique_value_that_is_freed_and_taken() {
     let keys =
-        TableKeys::new(&schema(vec![index("PRIMARY", &[0]), index("a", &[1]), index("b", &[2])]), &[], None);
+        TableKeys::new(&schema(vec![index("PRIMARY", &[0]), index("a", &[1]), index("b", &[2])]), &[], false);
     let freed = touch(&keys, &row(1, Some(7), "x"), &row(1, None, "x"));
     let taken = touch(&keys, &[], &row(2, Some(7), "y"));
     let beside = touch(&keys, &row(3, Some(8), "z"), &row(3, Some(9), "z"));
@@ -90,19 +90,18 @@ fn a_unique_value_that_is_freed_and_taken() {
 
 #[test]
 fn without_a_row_key_all_is_one() {
-    let keys = TableKeys::new(&schema(vec![index("a", &[1])]), &[], None);
+    let keys = TableKeys::new(&schema(vec![index("a", &[1])]), &[], false);
     let one = touch(&keys, &[], &row(1, None, "x"));
     assert_eq!(one.len(), 1);
     assert!(matches!(one[0], Touched::All { .. }));
     assert_eq!(one, touch(&keys, &row(2, Some(3), "y"), &[]));
-    let component = TableName::new("d", "root");
-    let keyed = TableKeys::new(&schema(vec![index("PRIMARY", &[0])]), &[], Some(&component));
+    let keyed = TableKeys::new(&schema(vec![index("PRIMARY", &[0])]), &[], true);
     assert!(matches!(touch(&keyed, &[], &row(1, None, "x"))[..], [Touched::All { .. }]));
 }
 
 #[test]
 fn children_wait_for_parents_and_not_for_each_other() {
-    let parent = TableKeys::new(&schema(vec![index("PRIMARY", &[0])]), &[vec!["id".into()]], None);
+    let parent = TableKeys::new(&schema(vec![index("PRIMARY", &[0])]), &[vec!["id".into()]], false);
     let mut child = schema(vec![index("PRIMARY", &[0])]);
     child.name = TableName::new("d", "child");
     child.foreign_keys = vec![ForeignKey {
@@ -112,7 +111,7 @@ fn children_wait_for_parents_and_not_for_each_other() {
         referenced_columns: vec!["id".into()],
         cascades: false,
     }];
-    let child = TableKeys::new(&child, &[], None);
+    let child = TableKeys::new(&child, &[], false);
     let came = touch(&parent, &[], &row(5, None, "p"));
     let born = touch(&child, &[], &row(1, Some(5), "c"));
     let referred = |touched: &[Touched], writes: bool| {
