@@ -2,8 +2,8 @@
 use std::time::{Duration, SystemTime};
 
 use dts_core::data::Position;
-use dts_core::migration::State;
-use dts_core::progress::{ProgressSnapshot, Step, StepProgress, StepState, TableState};
+use dts_core::migration::{Action, State};
+use dts_core::progress::{ProgressSnapshot, Step, StepProgress, StepState};
 use jiff::Timestamp;
 
 use super::format::{bytes, count, duration, per_second, percent};
@@ -47,6 +47,13 @@ pub(crate) fn document(task: &Task, conclusion: Option<&str>) -> StatusDocument 
         .filter(|name| args::has_command(name))
         .map(ToOwned::to_owned)
         .collect();
+    if task.state == State::Running && document.step.as_deref() == Some(Step::InSync.name()) {
+        // Behind for a moment: these begin with catching up.
+        let ends = [Action::Cutover, Action::Complete].map(Action::name);
+        document
+            .allowed_actions
+            .extend(ends.into_iter().filter(|name| args::has_command(name)).map(ToOwned::to_owned));
+    }
     document.error.clone_from(&task.error);
     document.next_action = next_action(task, &document, conclusion);
     document
@@ -65,6 +72,15 @@ pub(crate) fn one(task: &Task, document: &StatusDocument, color: bool) -> String
         line("process", format!("{} on {}", holder.pid, holder.host));
     }
     line("updated", task.updated_at.clone());
+    if let (State::Scheduled, Some(time)) = (task.state, task.start_at) {
+        line("starts at", time.to_string());
+    }
+    if let Some(place) = task.queue_number.filter(|_| task.state == State::Queued) {
+        line("queue", format!("number {place}"));
+    }
+    if !task.settings.in_words().is_empty() {
+        line("set", task.settings.in_words());
+    }
     if document.rows_estimated > 0 {
         let mut rows = format!("{} of about {}", count(document.rows_done), count(document.rows_estimated));
         if document.rows_per_second > 0.0 {
@@ -93,13 +109,16 @@ pub(crate) fn one(task: &Task, document: &StatusDocument, color: bool) -> String
         if let Some(ratio) = apply.compaction_ratio {
             text.push_str(&format!(", {ratio:.1} events a row written"));
         }
-        if apply.conflicts > 0 {
-            text.push_str(&format!(", {} conflicts", apply.conflicts));
-        }
         line("apply", text);
     }
     if document.retries > 0 {
         line("retries", document.retries.to_string());
+    }
+    if document.divergences > 0 {
+        line(
+            "divergences",
+            format!("{} changes did not fit the target; run dts check", document.divergences),
+        );
     }
     for (name, position) in [
         ("source", &document.source_position),
@@ -234,8 +253,9 @@ pub(crate) fn of_progress(view: &View<'_>) -> StatusDocument {
                 .then(|| snapshot.row_events_applied as f64 / snapshot.apply.rows_written as f64),
             workers: snapshot.apply.workers as u64,
             workers_busy: snapshot.apply.workers_busy as u64,
-            conflicts: snapshot.apply.conflicts,
         },
+        divergences: snapshot.divergences,
+        conflicts: snapshot.conflicts,
         ..StatusDocument::default()
     }
 }
@@ -246,10 +266,7 @@ fn percent_of(step: &StepProgress, snapshot: &ProgressSnapshot) -> Option<f64> {
         (StepState::Waiting, _) => Some(0.0),
         (StepState::Skipped, _) => None,
         (_, Step::FullLoad) => Some(percent(snapshot.rows_done, snapshot.rows_estimated)),
-        (_, Step::IndexBuild) => {
-            let done = snapshot.tables.iter().filter(|table| table.state == TableState::Done).count();
-            Some(percent(done as u64, snapshot.tables.len() as u64))
-        }
+        (_, Step::IndexBuild) => Some(100.0 * snapshot.index_part()),
         // How far these are cannot be told in percent; the lag can.
         (_, Step::Structure | Step::CatchUp | Step::InSync) => None,
     }

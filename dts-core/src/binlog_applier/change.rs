@@ -52,6 +52,9 @@ pub(super) struct Change {
     pub(super) before: RowImage,
     /// The row as it became; empty for a delete.
     pub(super) after: RowImage,
+    /// The source's foreign keys changed other rows with it, and the log does not say so: [`TargetTable::cascades`] must be
+    /// followed after it, and it must be applied in order.
+    pub(super) cascades: bool,
 }
 
 impl Change {
@@ -73,10 +76,21 @@ pub(super) struct TransactionPart {
     pub(super) committed_at: SystemTime,
     /// Changes of selected tables that are not in the copied rows already.
     pub(super) changes: Vec<Change>,
+    /// About how many bytes of memory the changes hold.
+    pub(super) bytes: usize,
     /// No part came before.
     pub(super) first: bool,
     /// It ends with this part.
     pub(super) last: bool,
+}
+
+impl TransactionPart {
+    /// Adds the part that follows.
+    pub(super) fn append(&mut self, next: TransactionPart) {
+        self.changes.extend(next.changes);
+        self.bytes += next.bytes;
+        self.last = next.last;
+    }
 }
 
 #[cfg(test)]

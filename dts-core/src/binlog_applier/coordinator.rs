@@ -16,7 +16,7 @@ use crate::target::TargetEndpoint;
 use crate::target::ledger::Ledger;
 
 use super::change::Span;
-use super::worker::{self, Committed, Job, LowWater, OwnSessions, Worker, WorkerPool};
+use super::worker::{self, Committed, Divergence, Job, LowWater, OwnSessions, Worker, WorkerPool};
 
 /// How often row 0 takes over what the workers' rows hold.
 const ADVANCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -177,22 +177,27 @@ impl<'a> Coordinator<'a> {
     /// work.
     pub(super) fn end_window(
         &mut self,
-        committed: &Committed,
-        write: impl FnOnce(&mut Worker) -> Result<()>,
+        mut committed: Committed,
+        write: impl FnOnce(&mut Worker) -> Result<Vec<Divergence>>,
     ) -> Result<()> {
-        write(&mut self.main)?;
+        committed.divergences.extend(write(&mut self.main)?);
         let all = self.applied.union(&committed.done);
         self.main.commit_with(&all, Some(&self.ledger.end_window_statement()))?;
         self.is_spread = false;
         self.low_water.set(all);
         self.pending = None;
-        self.note(committed);
+        self.note(&committed);
         Ok(())
     }
 
     /// Returns the window that an earlier life has left half done.
     pub(super) fn pending_window(&self) -> Option<&GtidSet> {
         self.pending.as_ref()
+    }
+
+    /// Counts transactions that had to wait for another.
+    pub(super) fn count_conflicts(&self, count: u64) {
+        self.progress.add_conflicts(count);
     }
 
     /// Shows how far behind the newest applied transaction is.
@@ -203,6 +208,14 @@ impl<'a> Coordinator<'a> {
     fn note(&mut self, committed: &Committed) {
         // A part of a large transaction has made nothing durable, but its rows count.
         self.progress.add_applied(committed.transactions, committed.row_events, committed.rows_written);
+        for divergence in &committed.divergences {
+            let Divergence { table, span, what, done } = divergence;
+            log::warn!("{what}; table {table}; position {span}; apply.on_divergence = {}", done.name());
+        }
+        self.progress.add_divergences(committed.divergences.len() as u64);
+        for _ in 0..committed.retries {
+            self.progress.add_retry();
+        }
         if committed.done.is_empty() {
             return;
         }

@@ -239,10 +239,15 @@ impl<'a> Intake<'a> {
             return Ok(());
         }
         let mut images = rows.rows(&decoder).map_err(|error| error.for_table(&table.source))?;
+        let acts = table.cascades.is_some() && rows.flags & RowsEvent::NO_FOREIGN_KEY_CHECKS == 0;
         let (before, after) = (&mut self.before, &mut self.after);
         while images.read_into(before, after).map_err(|error| error.for_table(&table.source))? {
-            let change =
-                Change { table: table.clone(), before: std::mem::take(before), after: std::mem::take(after) };
+            let change = Change {
+                table: table.clone(),
+                cascades: acts && !before.is_empty(),
+                before: std::mem::take(before),
+                after: std::mem::take(after),
+            };
             group.bytes += change.byte_count();
             group.changes.push(change);
             if group.bytes >= PART_BYTES {
@@ -267,11 +272,11 @@ impl<'a> Intake<'a> {
 
 impl Group {
     fn part(&mut self, last: bool) -> TransactionPart {
-        self.bytes = 0;
         TransactionPart {
             span: self.span.clone(),
             committed_at: self.committed_at,
             changes: std::mem::take(&mut self.changes),
+            bytes: std::mem::take(&mut self.bytes),
             first: !std::mem::replace(&mut self.begun, true),
             last,
         }

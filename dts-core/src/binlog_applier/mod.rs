@@ -19,16 +19,20 @@
 //! change must fit exactly ([`ApplyMode::Strict`]): an update or delete that finds no row, or an insert that finds one, means
 //! that somebody else writes on the target or that a row was lost, and is reported.
 //!
-//! Tables without a key are strict from the start: their rows came from an exact snapshot, the changes in it are left out,
-//! and each of the others changes exactly one row, found by all its bytes.
+//! Tables that were copied from an exact snapshot are strict from the start: the changes in it are left out, and each of the
+//! others must fit. Without a key it changes exactly one row, found by all its bytes.
+//!
+//! Foreign keys are checked by the source; on the target they are off. What they change by themselves is repeated by
+//! `cascade` where the source does not log it.
+mod cascade;
 mod change;
 mod choice;
 mod coordinator;
+mod dag;
 mod engine;
 mod epoch;
 mod intake;
 mod options;
-mod ordered;
 mod queue;
 mod schema_change;
 mod session;
@@ -36,20 +40,21 @@ mod statements;
 mod tables;
 mod worker;
 
-pub use options::{BinlogApplyOptions, EngineChoice};
+pub use options::{BinlogApplyOptions, EngineChoice, OnDivergence};
 
-use crate::data::{GtidSet, Position};
+use crate::data::GtidSet;
 use crate::error::{ErrorKind, Result, Stage};
 use crate::progress::Progress;
 use crate::retry::{Attempts, RetryPolicy};
 use crate::source::SourceEndpoint;
+use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::target::ledger::Ledger;
 use crate::transform::Transform;
 
 use coordinator::Coordinator;
-use queue::EventQueue;
+use queue::{EventQueue, Feed};
 use session::Session;
 use worker::OwnSessions;
 
@@ -79,6 +84,7 @@ pub struct BinlogApplier<'a> {
     transform: &'a Transform,
     mode: ApplyMode,
     options: BinlogApplyOptions,
+    spool: Option<&'a Spool>,
 }
 
 impl<'a> BinlogApplier<'a> {
@@ -90,13 +96,29 @@ impl<'a> BinlogApplier<'a> {
         transform: &'a Transform,
         mode: ApplyMode,
     ) -> Self {
-        BinlogApplier { source, target, ledger, transform, mode, options: BinlogApplyOptions::default() }
+        BinlogApplier {
+            source,
+            target,
+            ledger,
+            transform,
+            mode,
+            options: BinlogApplyOptions::default(),
+            spool: None,
+        }
     }
 
     /// Sets how changes are applied.
     #[must_use]
     pub fn with_options(mut self, options: BinlogApplyOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Takes events from a spool, which somebody else fills from the source, and releases what is applied. Without one the
+    /// source's log is read directly, when it is applied.
+    #[must_use]
+    pub fn reading_from(mut self, spool: &'a Spool) -> Self {
+        self.spool = Some(spool);
         self
     }
 
@@ -109,6 +131,7 @@ impl<'a> BinlogApplier<'a> {
     /// the position for what cannot be carried; [`BinlogPurged`](crate::error::ErrorKind::BinlogPurged),
     /// [`SourceDiverged`](crate::error::ErrorKind::SourceDiverged).
     pub fn run(&self, until: &ApplyUntil, stop: &StopToken, progress: &Progress) -> Result<GtidSet> {
+        let _makes_room = self.spool.map(Spool::being_applied);
         let mut attempts = Attempts::new(RetryPolicy::default());
         let mut own = OwnSessions::default();
         let mut manner = Manner::default();
@@ -123,9 +146,6 @@ impl<'a> BinlogApplier<'a> {
             }
             // Two workers that lock each other out may do so again.
             manner.alone = error.server_error().is_some_and(|server| matches!(server.code, 1205 | 1213));
-            if manner.alone {
-                progress.add_conflict();
-            }
             if matches!(error.kind(), ErrorKind::Divergence { .. })
                 && !manner.careful.contains_set(&life.suspects)
             {
@@ -147,17 +167,17 @@ impl<'a> BinlogApplier<'a> {
         own: &mut OwnSessions,
     ) -> Life {
         let (mut commits, mut suspects) = (0, GtidSet::new());
-        let workers =
-            if manner.alone { 1 } else { u32::try_from(self.options.workers).unwrap_or(1).clamp(1, 64) };
+        let workers = u32::try_from(self.options.workers.clamp(1, 64)).unwrap_or(1);
         // The threads end with this life.
         let life = stop.child();
         let ended = std::thread::scope(|scope| {
             let mut run = || -> Result<GtidSet> {
                 let ends = (self.target, self.ledger);
                 let coordinator = Coordinator::start(scope, ends, workers, own, (stop, &life), progress)?;
-                let position = Position::Gtid(coordinator.applied().clone());
-                let queue = EventQueue::start(scope, self.source, &position, life.clone(), progress.clone())?;
-                let mut session = Session::new(self, coordinator, &manner.careful, stop, progress)?;
+                let feed = self.spool.map_or(Feed::Source(self.source), Feed::Spool);
+                let (applied, progress_of_feed) = (coordinator.applied(), progress.clone());
+                let queue = EventQueue::start(scope, feed, applied, life.clone(), progress_of_feed)?;
+                let mut session = Session::new(self, coordinator, manner, stop, progress)?;
                 let ended = session.follow(&queue, until);
                 (commits, suspects) = (session.commits(), session.suspects());
                 ended.map(|()| session.applied().clone())
@@ -175,7 +195,7 @@ impl<'a> BinlogApplier<'a> {
 struct Manner {
     /// Transactions that are applied one by one.
     careful: GtidSet,
-    /// Only one worker writes.
+    /// The first window goes by one worker.
     alone: bool,
 }
 

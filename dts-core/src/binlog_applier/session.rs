@@ -2,6 +2,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::binlog::EventBatch;
 use crate::data::{GtidSet, Position, TableName};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -12,14 +13,14 @@ use crate::wire::Connection;
 use super::change::TransactionPart;
 use super::choice::Distance;
 use super::coordinator::Coordinator;
+use super::dag::{DagEngine, Rules};
 use super::engine::Engine;
 use super::epoch::EpochEngine;
 use super::intake::{Intake, LoggedStatement, Outlet, Taken};
-use super::ordered::OrderedEngine;
-use super::queue::{EventBatch, EventQueue, Received};
+use super::queue::{EventQueue, Received};
 use super::schema_change::{self, Verdict};
 use super::tables::Tables;
-use super::{ApplyMode, ApplyUntil, BinlogApplier, EngineChoice};
+use super::{ApplyMode, ApplyUntil, BinlogApplier, EngineChoice, Manner};
 
 /// How long a change waits for company when no more events are there.
 const LINGER: Duration = Duration::from_millis(5);
@@ -43,8 +44,7 @@ struct Apply<'a> {
     engine: Box<dyn Engine>,
     kind: Kind,
     distance: Distance,
-    /// Until all of these are applied, one by one.
-    careful: &'a GtidSet,
+    manner: &'a Manner,
     /// Tables whose copy is not consistent yet.
     copied: HashSet<TableName>,
     /// Since when something waits for company.
@@ -56,16 +56,15 @@ struct Apply<'a> {
 /// Which engine is at work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
-    Ordered,
-    Epoch,
+    Transactions,
+    Windows,
 }
 
 impl<'a> Session<'a> {
-    /// `careful`: what must be applied transaction by transaction.
     pub(super) fn new(
         applier: &'a BinlogApplier<'a>,
         coordinator: Coordinator<'a>,
-        careful: &'a GtidSet,
+        manner: &'a Manner,
         stop: &'a StopToken,
         progress: &'a Progress,
     ) -> Result<Self> {
@@ -78,21 +77,29 @@ impl<'a> Session<'a> {
             ApplyMode::Strict => HashSet::new(),
             ApplyMode::Idempotent => rows.into_iter().map(|row| row.source).collect(),
         };
+        let rules = Rules { mode: applier.mode, on_divergence: applier.options.on_divergence };
         let half_done = coordinator.pending_window().cloned();
-        let kind = if half_done.is_some() { Kind::Epoch } else { Kind::Ordered };
+        let kind = if half_done.is_some() { Kind::Windows } else { Kind::Transactions };
+        let workers = coordinator.worker_count();
         Ok(Session {
-            intake: Intake::new(Tables::new(applier.target, applier.transform, snapshots), stop),
+            intake: Intake::new(
+                Tables::new(
+                    applier.target,
+                    applier.transform,
+                    snapshots,
+                    applier.source.facts().logs_cascades(),
+                ),
+                stop,
+            ),
             apply: Apply {
                 applier,
                 engine: match kind {
-                    Kind::Ordered => Box::new(OrderedEngine::new(applier.mode)),
-                    Kind::Epoch => {
-                        Box::new(EpochEngine::new(applier.mode, coordinator.worker_count(), half_done))
-                    }
+                    Kind::Transactions => Box::new(DagEngine::new(rules, workers)),
+                    Kind::Windows => Box::new(EpochEngine::new(rules, workers, manner.alone, half_done)),
                 },
                 kind,
                 distance: Distance::default(),
-                careful,
+                manner,
                 coordinator,
                 copied,
                 waiting_since: None,
@@ -168,6 +175,10 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         self.lag_asked = Some(Instant::now());
+        if let Some(spool) = self.apply.applier.spool {
+            spool.release(self.applied())?;
+            self.apply.progress.set_spool_bytes(spool.bytes_waiting());
+        }
         let executed = server::gtid_executed(&mut self.source)?;
         let in_sync = self.applied().contains_set(&executed);
         let progress = self.apply.progress;
@@ -193,24 +204,25 @@ impl Apply<'_> {
 impl Apply<'_> {
     /// Changes the engine between two transactions, when it is time to.
     fn choose(&mut self) -> Result<()> {
-        let careful = !self.careful.is_empty() && !self.coordinator.applied().contains_set(self.careful);
+        let careful = &self.manner.careful;
+        let careful = !careful.is_empty() && !self.coordinator.applied().contains_set(careful);
         let is_far = match self.applier.options.engine {
             EngineChoice::Automatic => self.distance.is_far(),
             EngineChoice::Windows => true,
             EngineChoice::Transactions => false,
         };
-        let wanted = if is_far && !careful { Kind::Epoch } else { Kind::Ordered };
+        let wanted = if is_far && !careful { Kind::Windows } else { Kind::Transactions };
         if wanted == self.kind || self.coordinator.pending_window().is_some() {
             return Ok(());
         }
         self.engine.drain(&mut self.coordinator)?;
-        log::info!("apply: {:?} engine from here", wanted);
+        log::info!("changes are applied in {} from here", if is_far { "windows" } else { "transactions" });
+        let rules = Rules { mode: self.applier.mode, on_divergence: self.applier.options.on_divergence };
+        let workers = self.coordinator.worker_count();
         self.kind = wanted;
         self.engine = match wanted {
-            Kind::Ordered => Box::new(OrderedEngine::new(self.applier.mode)),
-            Kind::Epoch => {
-                Box::new(EpochEngine::new(self.applier.mode, self.coordinator.worker_count(), None))
-            }
+            Kind::Transactions => Box::new(DagEngine::new(rules, workers)),
+            Kind::Windows => Box::new(EpochEngine::new(rules, workers, self.manner.alone, None)),
         };
         Ok(())
     }

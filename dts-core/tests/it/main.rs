@@ -4,10 +4,15 @@
 mod apply;
 mod apply_windows;
 mod binlog_decode;
+mod cascades;
 mod check;
 mod connect;
+mod cutover;
+mod divergence;
+mod key_identity;
 mod keyless;
 mod migrate;
+mod spool;
 mod structure;
 mod support;
 mod tidy;

@@ -41,11 +41,12 @@ use std::time::Duration;
 use crate::data::{GtidSet, TableName};
 use crate::error::{Error, ErrorKind, Result, Side};
 
-use super::ApplyMode;
 use super::change::{Change, TransactionPart};
 use super::coordinator::Coordinator;
+use super::dag::{Rules, job};
 use super::engine::Engine;
-use super::worker::{Committed, Job, Worker};
+use super::worker::{Committed, Divergence, Job, Worker};
+use super::{ApplyMode, OnDivergence};
 use window::Window;
 
 /// Memory that a window holds at most. Two are there at a time: one fills while the other is written.
@@ -65,8 +66,10 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Applies window by window.
 pub(super) struct EpochEngine {
-    mode: ApplyMode,
+    rules: Rules,
     workers: usize,
+    /// The next window is for one worker alone.
+    alone: bool,
     filling: Window,
     /// The transaction under way.
     parts: Vec<TransactionPart>,
@@ -87,27 +90,30 @@ enum Stage {
     /// There is none, or a worker does all of it.
     Idle,
     /// The workers execute their parts.
-    Executing(Arc<Window>, Rigour),
+    Executing(Arc<Window>, Manner),
     /// The workers commit them.
-    Committing(Arc<Window>, Rigour),
+    Committing(Arc<Window>, Manner),
     /// The workers insert what had to wait.
     Inserting(Arc<Window>),
 }
 
-/// Whether every change must fit the row that it finds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Rigour {
+/// How a window is written.
+#[derive(Clone, Copy)]
+struct Manner {
+    /// Every change must fit the row that it finds. The changes in order, which are never half done, have their own rules.
     strict: bool,
-    /// Of the changes in order, which are never half done.
-    mode: ApplyMode,
+    rules: Rules,
+    /// How many workers share it.
+    workers: usize,
 }
 
 impl EpochEngine {
-    /// `workers`: how many share a window. `half_done`: what an earlier life has left.
-    pub(super) fn new(mode: ApplyMode, workers: usize, half_done: Option<GtidSet>) -> Self {
+    /// `workers`: how many share a window; `alone`: but not the next one. `half_done`: what an earlier life has left.
+    pub(super) fn new(rules: Rules, workers: usize, alone: bool, half_done: Option<GtidSet>) -> Self {
         EpochEngine {
-            mode,
+            rules,
             workers,
+            alone,
             filling: Window::default(),
             parts: Vec::new(),
             parts_bytes: 0,
@@ -121,7 +127,7 @@ impl EpochEngine {
 
     /// Whether rows are exactly as the log says.
     fn is_strict(&self) -> bool {
-        self.mode == ApplyMode::Strict && self.half_done.is_none()
+        self.rules.mode == ApplyMode::Strict && self.half_done.is_none()
     }
 
     /// Returns whether the window that fills may be written.
@@ -140,35 +146,27 @@ impl EpochEngine {
             }
             match std::mem::replace(&mut self.stage, Stage::Idle) {
                 Stage::Idle => return Ok(true),
-                Stage::Executing(window, rigour) => {
+                Stage::Executing(window, manner) => {
                     coordinator.begin_window(&window.committed.done)?;
-                    self.submit_all(coordinator, |_| {
+                    submit_all(coordinator, manner, |_| {
                         Box::new(|worker| worker.commit_part().map(|()| Committed::default()))
                     });
-                    self.stage = Stage::Committing(window, rigour);
+                    self.stage = Stage::Committing(window, manner);
                 }
-                Stage::Committing(window, rigour) if write::has_second_phase(&window) => {
-                    self.submit_all(coordinator, |share| {
+                Stage::Committing(window, manner) if write::has_second_phase(&window) => {
+                    submit_all(coordinator, manner, |share| {
                         let window = window.clone();
-                        Box::new(move |worker| {
-                            write::second_phase(&window, share, rigour.strict, worker)?;
-                            worker.commit_part().map(|()| Committed::default())
-                        })
+                        Box::new(move |worker| insert(&window, share, manner, worker))
                     });
                     self.stage = Stage::Inserting(window);
                 }
                 Stage::Committing(window, _) | Stage::Inserting(window) => {
-                    let mode = self.mode;
-                    coordinator
-                        .end_window(&window.committed, |worker| write::in_order(&window, mode, worker))?;
+                    let rules = self.rules;
+                    coordinator.end_window(window.committed.clone(), |worker| {
+                        write::in_order(&window, rules, worker)
+                    })?;
                 }
             }
-        }
-    }
-
-    fn submit_all(&self, coordinator: &mut Coordinator<'_>, job: impl Fn(write::Share) -> Job) {
-        for worker in 0..self.workers {
-            coordinator.submit(worker, job((worker as u64, self.workers as u64)));
         }
     }
 
@@ -186,29 +184,30 @@ impl EpochEngine {
         if self.filling.is_empty() {
             return Ok(());
         }
-        let rigour = Rigour { strict: self.is_strict(), mode: self.mode };
+        let workers = if std::mem::take(&mut self.alone) { 1 } else { self.workers };
+        let manner = Manner { strict: self.is_strict(), rules: self.rules, workers };
         let was_half_done = self.half_done.take().is_some();
         self.filling.committed.rows_written = self.filling.row_count() as u64;
         let window = Arc::new(std::mem::take(&mut self.filling));
         self.launched.clone_from(&window.committed.done);
-        if !was_half_done && (self.workers == 1 || window.row_count() < SHARED_ROWS_MIN) {
+        if !was_half_done && (workers == 1 || window.row_count() < SHARED_ROWS_MIN) {
             coordinator.submit(
                 0,
                 Box::new(move |worker| {
-                    write_whole(&window, rigour, worker)?;
+                    let divergences = write_whole(&window, manner, worker)?;
                     worker.commit(&window.committed.done)?;
-                    Ok(window.committed.clone())
+                    Ok(Committed { divergences, ..window.committed.clone() })
                 }),
             );
             return Ok(());
         }
-        self.submit_all(coordinator, |share| {
+        submit_all(coordinator, manner, |share| {
             let window = window.clone();
             Box::new(move |worker| {
-                write::first_phase(&window, share, rigour.strict, worker).map(|()| Committed::default())
+                write::first_phase(&window, share, manner.strict, worker).map(|()| Committed::default())
             })
         });
-        self.stage = Stage::Executing(window, rigour);
+        self.stage = Stage::Executing(window, manner);
         Ok(())
     }
 
@@ -260,11 +259,11 @@ impl EpochEngine {
                 let mut piece = std::mem::take(piece);
                 let mut committed = std::mem::take(&mut piece.committed);
                 committed.rows_written = piece.row_count() as u64;
-                let rigour = Rigour { strict, mode: self.mode };
+                let manner = Manner { strict, rules: self.rules, workers: 1 };
                 coordinator.submit(
                     0,
                     Box::new(move |worker| {
-                        write_whole(&piece, rigour, worker)?;
+                        committed.divergences = write_whole(&piece, manner, worker)?;
                         if last {
                             worker.commit(&committed.done)?;
                         }
@@ -281,17 +280,40 @@ impl EpochEngine {
     }
 }
 
+/// Gives each of the window's workers its job.
+fn submit_all(coordinator: &mut Coordinator<'_>, manner: Manner, job: impl Fn(write::Share) -> Job) {
+    for worker in 0..manner.workers {
+        coordinator.submit(worker, job((worker as u64, manner.workers as u64)));
+    }
+}
+
 /// Writes a window by one worker, without a commit.
-fn write_whole(window: &Window, rigour: Rigour, worker: &mut Worker) -> Result<()> {
-    write::first_phase(window, (0, 1), rigour.strict, worker)?;
-    write::second_phase(window, (0, 1), rigour.strict, worker)?;
-    write::in_order(window, rigour.mode, worker)
+fn write_whole(window: &Window, manner: Manner, worker: &mut Worker) -> Result<Vec<Divergence>> {
+    write::first_phase(window, (0, 1), manner.strict, worker)?;
+    write::second_phase(window, (0, 1), manner.strict, worker)?;
+    write::in_order(window, manner.rules, worker)
+}
+
+/// Inserts what had to wait, and commits.
+fn insert(window: &Window, share: write::Share, manner: Manner, worker: &mut Worker) -> Result<Committed> {
+    let Manner { strict, rules, .. } = manner;
+    // The parts are committed: what does not fit now is no longer found by applying the transactions one by one.
+    let may_go_on = rules.mode == ApplyMode::Idempotent || rules.on_divergence != OnDivergence::Stop;
+    let divergences = match write::second_phase(window, share, strict, worker) {
+        Err(error) if may_go_on && job::is_divergence(&error) => {
+            worker.rollback()?;
+            write::second_phase_one_by_one(window, share, strict, rules, worker)?
+        }
+        done => done.map(|()| Vec::new())?,
+    };
+    worker.commit_part()?;
+    Ok(Committed { divergences, ..Committed::default() })
 }
 
 impl Engine for EpochEngine {
     fn take(&mut self, coordinator: &mut Coordinator<'_>, part: TransactionPart) -> Result<()> {
         self.advance(coordinator)?;
-        self.parts_bytes += part.changes.iter().map(Change::byte_count).sum::<usize>();
+        self.parts_bytes += part.bytes;
         let last = part.last;
         self.parts.push(part);
         if self.piece.is_some() || self.parts_bytes > TRANSACTION_BYTES_MAX && self.half_done.is_none() {

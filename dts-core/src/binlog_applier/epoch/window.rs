@@ -129,7 +129,7 @@ fn is_whole(change: &Change, image: &RowImage) -> bool {
 impl TableWindow {
     /// Returns how many bytes came and how many went.
     fn take(&mut self, change: Change, span: &Arc<Span>, strict: bool) -> Result<(usize, usize)> {
-        let Change { table, before, after } = change;
+        let Change { table, before, after, .. } = change;
         let columns = table.writer.key_columns();
         let mut key = Vec::with_capacity(32);
         if before.is_empty() || after.is_empty() || table.writer.changes_key(&before, &after) {
