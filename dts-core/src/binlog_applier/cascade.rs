@@ -90,9 +90,8 @@ impl Cascades {
                 let column = |name: &String| {
                     child.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name)).cloned()
                 };
-                let referred = |name: &String| {
-                    columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
-                };
+                let referred =
+                    |name: &String| columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
                 let is_clock = |column: &&Column| {
                     matches!(column.kind, ColumnKind::DateTime | ColumnKind::Timestamp)
                         && !column.generated
@@ -209,7 +208,10 @@ impl Cascades {
             }
         }
         sql.extend_from_slice(&rows);
-        connection.execute(sql, "repeating what a foreign key changed").map(drop).map_err(|error| error.for_table(&key.child))
+        connection
+            .execute(sql, "repeating what a foreign key changed")
+            .map(drop)
+            .map_err(|error| error.for_table(&key.child))
     }
 }
 
@@ -225,7 +227,9 @@ fn children(
     let set = |at: usize| key.columns.iter().position(|column| column.name == child.columns[at].name);
     let matters = |grandchild: &&ActingKey| match assigned {
         None => grandchild.on_delete != KeyAction::None,
-        Some(_) => grandchild.on_update != KeyAction::None && grandchild.referred.iter().any(|&at| set(at).is_some()),
+        Some(_) => {
+            grandchild.on_update != KeyAction::None && grandchild.referred.iter().any(|&at| set(at).is_some())
+        }
     };
     if !child.keys.iter().any(|grandchild| matters(&grandchild)) {
         return Ok(Vec::new());

@@ -4,13 +4,16 @@
 //! does its own work and knows nothing of the others. Where a migration stands is read from the target's ledger at every
 //! start, so a run can end anywhere and be continued by any process that can reach both servers.
 mod cutover;
+mod ending;
 mod options;
+mod receiver;
 mod state;
 
 use std::time::{Duration, Instant};
 
 pub use crate::transform::ObjectKinds;
 pub use cutover::GateHook;
+pub use ending::{CleanReport, CompletionReport, RemainingTable, Remains};
 pub use options::MigrationOptions;
 pub use state::{Action, State};
 
@@ -24,6 +27,7 @@ use crate::full_loader::{FullLoader, LoadMethod, TablePlan, TableReport};
 use crate::progress::{Progress, Step, StepState};
 use crate::server::{self, ServerFacts, catalog};
 use crate::source::{SourceEndpoint, start_position};
+use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::Structure;
 use crate::target::TargetEndpoint;
@@ -160,7 +164,7 @@ impl Migration {
             .into());
         }
         let pairs = table_pairs(&ends, stop)?;
-        if phase == Phase::Ended {
+        if phase >= Phase::Completing {
             return Checker::new(&ends.source, &ends.target, pairs, options, &NothingApplies)
                 .run(stop, progress);
         }
@@ -181,17 +185,33 @@ impl Migration {
         if !apply_here {
             return work(stop);
         }
+        let task = ends.ledger.task(&mut ends.target.control(stop)?)?;
+        let task = task.ok_or_else(|| Error::internal("a task that applies has no row"))?;
+        receiver::beside(&self.options, ends, &task, stop, &Progress::new(), |spool, stop| {
+            Self::with_applier(ends, spool, stop, work)
+        })
+    }
+
+    fn with_applier<T>(
+        ends: &Ends,
+        spool: Option<&Spool>,
+        stop: &StopToken,
+        work: impl FnOnce(&StopToken) -> Result<T>,
+    ) -> Result<T> {
         let beside = stop.child();
         std::thread::scope(|scope| {
             let applier = scope.spawn(|| {
-                let ended = BinlogApplier::new(
+                let mut applier = BinlogApplier::new(
                     &ends.source,
                     &ends.target,
                     &ends.ledger,
                     &ends.transform,
                     ApplyMode::Strict,
-                )
-                .run(&ApplyUntil::Stopped, &beside, &Progress::new());
+                );
+                if let Some(spool) = spool {
+                    applier = applier.reading_from(spool);
+                }
+                let ended = applier.run(&ApplyUntil::Stopped, &beside, &Progress::new());
                 // Without an applier the work would wait in vain.
                 beside.stop();
                 ended
@@ -211,24 +231,40 @@ impl Migration {
         let begun = Instant::now();
         let ends = self.connect(stop)?;
         let (task, resumed) = self.begin(&ends, stop)?;
-        let mut run = Run {
-            options: &self.options,
-            ends: &ends,
-            stop,
-            progress,
-            tables: Vec::new(),
-            loaded: Vec::new(),
-            rewrites: Vec::new(),
+        let steps = |spool: Option<&Spool>, stop: &StopToken| {
+            let mut run = Run {
+                options: &self.options,
+                ends: &ends,
+                spool,
+                stop,
+                progress,
+                tables: Vec::new(),
+                loaded: Vec::new(),
+                rewrites: Vec::new(),
+            };
+            run.steps(&task, until).map(|()| (run.loaded, run.rewrites))
         };
-        run.steps(&task, until)?;
+        let (loaded, rewrites) = match self.options.task_type {
+            TaskType::Structure => steps(None, stop)?,
+            // From here on, before the first row is read, the source may purge its log.
+            TaskType::Full | TaskType::FullAndIncremental => {
+                receiver::beside(&self.options, &ends, &task, stop, progress, steps)?
+            }
+        };
+        if self.options.task_type == TaskType::Full
+            && until != Until::Loaded
+            && let Some(folder) = &self.options.apply.spool_folder
+        {
+            Spool::discard(folder)?;
+        }
         let mut target = ends.target.control(stop)?;
         Ok(RunReport {
             resumed,
             start_position: Some(task.start_position),
             applied_position: Some(Position::Gtid(ends.ledger.checkpoint(&mut target)?.applied)),
             target_position: server::binlog_position(&mut target, ends.target.facts())?,
-            tables: run.loaded,
-            rewrites: run.rewrites,
+            tables: loaded,
+            rewrites,
             elapsed: begun.elapsed(),
         })
     }
@@ -249,11 +285,17 @@ impl Migration {
         let mut target = ends.target.control(stop)?;
         ends.ledger.create_schema(&mut target)?;
         if let Some(row) = ends.ledger.task(&mut target)? {
-            if row.phase == Phase::Ended {
+            let refused = match row.phase {
+                Phase::Ended => Some(("completed or stopped", "a new task under another name")),
+                // Its triggers may be on the target already and would fire.
+                Phase::Completing => Some(("being completed", "complete")),
+                _ => None,
+            };
+            if let Some((state, allowed)) = refused {
                 return Err(ErrorKind::IllegalState {
                     action: "run".into(),
-                    state: "completed or stopped".into(),
-                    allowed: "a new task under another name".into(),
+                    state: state.into(),
+                    allowed: allowed.into(),
                 }
                 .into());
             }
@@ -284,6 +326,7 @@ impl Migration {
 struct Run<'a> {
     options: &'a MigrationOptions,
     ends: &'a Ends,
+    spool: Option<&'a Spool>,
     stop: &'a StopToken,
     progress: &'a Progress,
     tables: Vec<TablePlan>,
@@ -345,6 +388,8 @@ impl Run<'_> {
             return self.set_phase(Phase::Ended);
         }
         self.progress.set_step(Step::InSync, StepState::Running);
+        // What was known before the indexes were built is of the past.
+        self.progress.set_lag(None);
         let until = match until {
             Until::Stopped => ApplyUntil::Stopped,
             Until::Loaded | Until::Synced => {
@@ -387,15 +432,17 @@ impl Run<'_> {
     }
 
     fn apply(&self, mode: ApplyMode, until: &ApplyUntil) -> Result<()> {
-        BinlogApplier::new(
+        let mut applier = BinlogApplier::new(
             &self.ends.source,
             &self.ends.target,
             &self.ends.ledger,
             &self.ends.transform,
             mode,
-        )
-        .run(until, self.stop, self.progress)
-        .map(drop)
+        );
+        if let Some(spool) = self.spool {
+            applier = applier.reading_from(spool);
+        }
+        applier.run(until, self.stop, self.progress).map(drop)
     }
 
     /// A task that applies no changes is complete as soon as its tables are.

@@ -15,6 +15,7 @@ mod events;
 mod index_build;
 mod object;
 mod programs;
+mod removal;
 mod triggers;
 mod views;
 
@@ -33,6 +34,8 @@ use crate::target::TargetEndpoint;
 use crate::target::ledger::{CopyState, Deferred, Ledger, TableRow};
 use crate::transform::{ObjectKinds, Transform};
 use crate::wire::Connection;
+
+pub use removal::drop_created;
 
 /// Creates what rows are loaded into.
 pub struct Structure<'a> {
@@ -184,18 +187,16 @@ impl<'a> Structure<'a> {
         Ok(HeldBackReport { triggers, events, programs, views, rewrites: maker.finish()? })
     }
 
-    /// Drops the objects of these kinds that the task has created: a cut-over that created them is taken back.
+    /// Drops the triggers and events that the task has created: a cut-over that created them is taken back. Can be repeated.
     ///
     /// # Errors
-    /// What the target answered; call it again then.
-    pub fn drop_held_back(&self, kinds: &[ObjectKind], stop: &StopToken) -> Result<()> {
+    /// What the target answered.
+    pub fn drop_held_back(&self, stop: &StopToken) -> Result<()> {
         let mut target = self.target.control(stop)?;
-        for &kind in kinds {
-            for name in self.ledger.objects(&mut target, kind)? {
-                let sql = format!("DROP {} IF EXISTS {}", kind.keyword(), quote::table(&name));
-                target.execute(sql, "dropping an object that this task created")?;
-                self.ledger.remove_object(&mut target, kind, &name)?;
-            }
+        for (kind, name) in
+            removal::drop_objects(self.ledger, &mut target, &[ObjectKind::Event, ObjectKind::Trigger], stop)?
+        {
+            self.ledger.remove_object(&mut target, kind, &name)?;
         }
         Ok(())
     }

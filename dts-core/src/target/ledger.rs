@@ -30,6 +30,9 @@ use crate::wire::{Connection, TextRow};
 /// Name of the schema.
 pub const SCHEMA: &str = "__dts__";
 
+/// Highest number of an apply worker, whatever is configured.
+pub const WORKERS_MAX: u32 = 64;
+
 /// Which phase of the flow a task has reached; never goes back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Phase {
@@ -43,21 +46,32 @@ pub enum Phase {
     IndexBuild,
     /// Changes are applied strictly.
     InSync,
+    /// Triggers and events are being created: from here on no change may be applied any more, it would fire them.
+    Completing,
     /// The task was completed or stopped: nothing more is applied.
     Ended,
 }
 
 impl Phase {
-    const ALL: [Phase; 6] =
-        [Phase::Structure, Phase::FullLoad, Phase::CatchUp, Phase::IndexBuild, Phase::InSync, Phase::Ended];
+    const ALL: [Phase; 7] = [
+        Phase::Structure,
+        Phase::FullLoad,
+        Phase::CatchUp,
+        Phase::IndexBuild,
+        Phase::InSync,
+        Phase::Completing,
+        Phase::Ended,
+    ];
 
-    fn name(self) -> &'static str {
+    /// Returns the name in the ledger.
+    pub fn name(self) -> &'static str {
         match self {
             Phase::Structure => "structure",
             Phase::FullLoad => "full_load",
             Phase::CatchUp => "catch_up",
             Phase::IndexBuild => "index_build",
             Phase::InSync => "in_sync",
+            Phase::Completing => "completing",
             Phase::Ended => "ended",
         }
     }
@@ -94,7 +108,8 @@ pub enum CopyState {
 }
 
 impl CopyState {
-    fn name(self) -> &'static str {
+    /// Returns the name in the ledger.
+    pub fn name(self) -> &'static str {
         match self {
             CopyState::Created => "created",
             CopyState::Copied => "copied",
@@ -579,6 +594,20 @@ impl Ledger {
             .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
             .collect();
         connection.execute(format!("BEGIN; {}; COMMIT", sql.join("; ")), "removing the task's rows").map(drop)
+    }
+
+    /// Drops the schema `__dts__` when no task is recorded in it any more. Returns whether it did.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn drop_unused_schema(&self, connection: &mut Connection) -> Result<bool> {
+        let sql = "SELECT COUNT(*) FROM `__dts__`.`task`";
+        let is_unused =
+            connection.query_row(sql, "counting the tasks")?.and_then(|row| row.u64(0)) == Some(0);
+        if is_unused {
+            connection.execute("DROP DATABASE `__dts__`", "dropping the schema __dts__")?;
+        }
+        Ok(is_unused)
     }
 
     pub(super) fn literal(&self) -> String {
