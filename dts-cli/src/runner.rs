@@ -326,7 +326,12 @@ impl<'a> Runner<'a> {
                 // A task whose target is gone must be stoppable, too.
                 let remains = match self.job.engine.end(&round) {
                     Ok(remains) => Some(remains),
-                    Err(error) if error.is_interrupted() => return Err(error),
+                    Err(error)
+                        if error.is_interrupted()
+                            || matches!(error.kind(), ErrorKind::IllegalState { .. }) =>
+                    {
+                        return Err(error);
+                    }
                     Err(error) => {
                         self.console
                             .note(&format!("what is left on the target could not be looked at: {error}"));

@@ -86,7 +86,7 @@ impl fmt::Display for Code {
 /// What went wrong.
 ///
 /// Codes: 1xxx input and configuration, 2xxx server set-up, 3xxx replication position, 4xxx server and network,
-/// 5xxx data that cannot be carried, 9xxx a broken invariant of dts itself.
+/// 5xxx data that cannot be carried, 6xxx the cut-over, 9xxx a broken invariant of dts itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -296,6 +296,12 @@ pub enum ErrorKind {
         /// Each one with the target's answer and what to do.
         objects: String,
     },
+    /// A step of the cut-over saw something that stops it.
+    #[error("the cut-over stops: {why}")]
+    CutOver {
+        /// What was seen.
+        why: String,
+    },
     /// A queue, spool or disk is full.
     #[error("{what} is full ({limit})")]
     Full {
@@ -348,6 +354,7 @@ impl ErrorKind {
             Self::Value { .. } => 5003,
             Self::Divergence { .. } => 5004,
             Self::ObjectsRefused { .. } => 5005,
+            Self::CutOver { .. } => 6001,
             Self::Interrupted => 8001,
             Self::Internal { .. } => 9001,
         })
@@ -384,6 +391,7 @@ impl ErrorKind {
             | Self::Value { .. }
             | Self::Divergence { .. }
             | Self::ObjectsRefused { .. }
+            | Self::CutOver { .. }
             | Self::Internal { .. } => Recovery::Operator,
         }
     }
@@ -449,6 +457,9 @@ impl ErrorKind {
             Self::ObjectsRefused { .. } => {
                 "Mend or drop these objects on the source, or leave them out (objects.exclude, or objects.views, .routines, \
                  .triggers, .events = false), then run again. No rows were copied yet."
+            }
+            Self::CutOver { .. } => {
+                "Nothing was changed. Mend the cause and run the cut-over again; --dry-run only looks."
             }
             Self::Full { .. } => "Free space or raise the limit, then run again: it resumes where it stood.",
             Self::Interrupted => "Run the command again: it resumes where it stood.",

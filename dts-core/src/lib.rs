@@ -67,6 +67,7 @@
 pub mod binlog;
 pub mod binlog_applier;
 pub mod checker;
+pub mod cutover;
 pub mod data;
 pub mod error;
 pub mod full_loader;

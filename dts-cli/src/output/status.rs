@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 
 use dts_core::data::Position;
 use dts_core::migration::{Action, State};
-use dts_core::progress::{ProgressSnapshot, Step, StepProgress, StepState, TableState};
+use dts_core::progress::{ProgressSnapshot, Step, StepProgress, StepState};
 use jiff::Timestamp;
 
 use super::format::{bytes, count, duration, per_second, percent};
@@ -233,10 +233,7 @@ fn percent_of(step: &StepProgress, snapshot: &ProgressSnapshot) -> Option<f64> {
         (StepState::Waiting, _) => Some(0.0),
         (StepState::Skipped, _) => None,
         (_, Step::FullLoad) => Some(percent(snapshot.rows_done, snapshot.rows_estimated)),
-        (_, Step::IndexBuild) => {
-            let done = snapshot.tables.iter().filter(|table| table.state == TableState::Done).count();
-            Some(percent(done as u64, snapshot.tables.len() as u64))
-        }
+        (_, Step::IndexBuild) => Some(100.0 * snapshot.index_part()),
         // How far these are cannot be told in percent; the lag can.
         (_, Step::Structure | Step::CatchUp | Step::InSync) => None,
     }

@@ -7,8 +7,9 @@
 //! that phase, and [`Migration::complete`] takes it up from there.
 use std::time::{Duration, Instant};
 
-use super::{Ends, Migration, Run};
+use super::{Ends, Migration, Run, table_pairs};
 use crate::binlog_applier::{ApplyMode, ApplyUntil};
+use crate::cutover::counters;
 use crate::data::{GtidSet, ObjectKind, Position, TableName};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::progress::{Progress, Step, StepState};
@@ -16,6 +17,7 @@ use crate::server;
 use crate::stop::StopToken;
 use crate::structure::{self, Structure};
 use crate::target::TargetEndpoint;
+use crate::target::journal::{CutoverJournal, CutoverPhase};
 use crate::target::ledger::{CopyState, Ledger, Phase};
 use crate::wire::Connection;
 
@@ -46,6 +48,8 @@ pub struct CompletionReport {
     pub programs: usize,
     /// Views that came to be on the source after the structure was made.
     pub views: usize,
+    /// Tables whose AUTO_INCREMENT was behind that of the source and was raised.
+    pub counters: usize,
     /// What is different on the target and why, for people.
     pub rewrites: Vec<String>,
     /// How long it took.
@@ -117,6 +121,8 @@ impl Migration {
             Some(Phase::Ended) => return Err(refused("completed or stopped", "nothing, the task has ended")),
             Some(Phase::Completing) => {}
             Some(Phase::InSync) => {
+                ends.ledger.create_schema(&mut target)?;
+                refuse_in_cutover(&self.options.name, "complete", &mut target)?;
                 if !immediately {
                     self.catch_up(&ends, &mut target, stop, progress)?;
                 }
@@ -128,7 +134,11 @@ impl Migration {
         let structure =
             Structure::new(&ends.source, &ends.target, &ends.ledger, &ends.transform, self.options.objects);
         let held_back = structure.create_held_back(stop)?;
-        let executed = server::gtid_executed(&mut ends.source.control(stop)?)?;
+        let mut source = ends.source.control(stop)?;
+        let pairs: Vec<_> =
+            table_pairs(&ends, stop)?.into_iter().map(|pair| (pair.source, pair.target)).collect();
+        let counters = counters::raise(&mut source, &mut target, &pairs)?.len();
+        let executed = server::gtid_executed(&mut source)?;
         let applied = ends.ledger.checkpoint(&mut target)?.applied;
         ends.ledger.set_phase(&mut target, Phase::Ended)?;
         progress.set_step(Step::InSync, StepState::Done);
@@ -142,6 +152,7 @@ impl Migration {
             events: held_back.events,
             programs: held_back.programs,
             views: held_back.views,
+            counters,
             rewrites: held_back.rewrites,
             elapsed: begun.elapsed(),
         })
@@ -199,7 +210,7 @@ impl Migration {
     /// asked. No other process may apply for the task.
     ///
     /// # Errors
-    /// What the target answered.
+    /// [`ErrorKind::IllegalState`] in the middle of a cut-over: the source would stay closed. Else what the target answered.
     pub fn end(&self, stop: &StopToken) -> Result<Remains> {
         let target = TargetEndpoint::connect(self.options.target.clone(), stop)?;
         let ledger = Ledger::new(self.options.name.clone());
@@ -207,6 +218,8 @@ impl Migration {
         if !ledger.exists(&mut control)? || ledger.task(&mut control)?.is_none() {
             return Ok(Remains::default());
         }
+        ledger.create_schema(&mut control)?;
+        refuse_in_cutover(&self.options.name, "stop", &mut control)?;
         lock(&ledger, &mut control, stop)?;
         let remains = remains(&ledger, &mut control)?;
         ledger.set_phase(&mut control, Phase::Ended)?;
@@ -250,10 +263,26 @@ impl Migration {
             .into());
         }
         let dropped = if drop_data { structure::drop_created(&target, &ledger, stop)? } else { Vec::new() };
+        // Tables of the schema that came with later versions.
+        ledger.create_schema(&mut control)?;
         ledger.forget(&mut control)?;
         let schema_dropped = ledger.drop_unused_schema(&mut control)?;
         Ok(CleanReport { dropped, rows_removed: task.is_some(), schema_dropped })
     }
+}
+
+/// In the middle of a cut-over the source is closed for its applications, and only the cut-over knows how to open it.
+fn refuse_in_cutover(task: &str, action: &str, target: &mut Connection) -> Result<()> {
+    let row = CutoverJournal::new(task).read(target)?;
+    if row.is_none_or(|row| row.phase == CutoverPhase::Done) {
+        return Ok(());
+    }
+    Err(ErrorKind::IllegalState {
+        action: action.into(),
+        state: "in the middle of a cut-over, with the source closed for applications".into(),
+        allowed: "cutover (goes on), cutover --abort (opens the source again)".into(),
+    }
+    .into())
 }
 
 fn remains(ledger: &Ledger, control: &mut Connection) -> Result<Remains> {
@@ -271,12 +300,24 @@ fn remains(ledger: &Ledger, control: &mut Connection) -> Result<Remains> {
 }
 
 /// Waits until no session applies for the task any more, and keeps others from it as long as `control` lives.
+///
+/// A worker whose client is gone may still be at its COMMIT. 5.6 gives a session only one lock at a time, so the coordinator's,
+/// which stands for all, is taken first, to see that it is free, and once more at the end, to keep it.
 fn lock(ledger: &Ledger, control: &mut Connection, stop: &StopToken) -> Result<()> {
+    lock_worker(ledger, control, 0, stop)?;
+    let workers = ledger.checkpoint(control)?.workers;
+    for worker in workers.into_keys().filter(|worker| *worker != 0) {
+        lock_worker(ledger, control, worker, stop)?;
+    }
+    lock_worker(ledger, control, 0, stop)
+}
+
+fn lock_worker(ledger: &Ledger, control: &mut Connection, worker: u32, stop: &StopToken) -> Result<()> {
     let begun = Instant::now();
-    while !ledger.lock_apply(control, 1)? {
+    while !ledger.lock_apply(control, worker, 1)? {
         stop.check()?;
         if begun.elapsed() > APPLIER_PATIENCE {
-            let holder = ledger.apply_lock_holder(control)?.unwrap_or_default();
+            let holder = ledger.apply_lock_holder(control, worker)?.unwrap_or_default();
             return Err(Error::from(ErrorKind::IllegalState {
                 action: "end the task".into(),
                 state: format!("applied by another session, number {holder} on the target"),

@@ -3,6 +3,7 @@
 //! [`Migration`] owns the order of the stages, the hand-over of positions between them and the resume logic; each stage
 //! does its own work and knows nothing of the others. Where a migration stands is read from the target's ledger at every
 //! start, so a run can end anywhere and be continued by any process that can reach both servers.
+mod cutover;
 mod ending;
 mod options;
 mod state;
@@ -10,6 +11,7 @@ mod state;
 use std::time::{Duration, Instant};
 
 pub use crate::transform::ObjectKinds;
+pub use cutover::GateHook;
 pub use ending::{CleanReport, CompletionReport, RemainingTable, Remains};
 pub use options::MigrationOptions;
 pub use state::{Action, State};
@@ -166,8 +168,20 @@ impl Migration {
         }
         let applied = CheckpointPosition::new(&ends.target, self.options.name.clone(), stop);
         let checker = Checker::new(&ends.source, &ends.target, pairs, options, &applied);
+        self.beside_applier(&ends, apply_here, stop, |stop| checker.run(stop, progress))
+    }
+
+    /// Does `work` while changes are applied beside it; with `apply_here` in a thread of this call, without it another process
+    /// is expected to apply. The applier ends with the work, and the work with the applier.
+    fn beside_applier<T>(
+        &self,
+        ends: &Ends,
+        apply_here: bool,
+        stop: &StopToken,
+        work: impl FnOnce(&StopToken) -> Result<T>,
+    ) -> Result<T> {
         if !apply_here {
-            return checker.run(stop, progress);
+            return work(stop);
         }
         let beside = stop.child();
         std::thread::scope(|scope| {
@@ -180,17 +194,17 @@ impl Migration {
                     ApplyMode::Strict,
                 )
                 .run(&ApplyUntil::Stopped, &beside, &Progress::new());
-                // Without an applier the check would wait in vain.
+                // Without an applier the work would wait in vain.
                 beside.stop();
                 ended
             });
-            let checked = checker.run(&beside, progress);
+            let done = work(&beside);
             beside.stop();
             let applied = applier.join().map_err(|_| Error::internal("the applier panicked"))?;
-            match (checked, applied) {
+            match (done, applied) {
                 // The applier's end is the cause when it was not asked to stop.
                 (Err(error), Err(cause)) if error.is_interrupted() && !cause.is_interrupted() => Err(cause),
-                (checked, _) => checked,
+                (done, _) => done,
             }
         })
     }

@@ -12,8 +12,8 @@
 //! - `chunk`: one row per copied chunk, with the ends of its key range as the source sent them.
 //! - `object`: one row per view, stored program, trigger or event that the task has created or is about to create, so that
 //!   somebody else's object of the same name is never taken for ours.
-//! - `checkpoint`: one row per apply worker. The set of transactions applied since the low-water mark; the set applied in
-//!   all is the union of the rows.
+//! - `checkpoint`: one row per apply worker. Row 0 is the coordinator's: the low-water mark. A worker's row holds what it has
+//!   applied since; the set applied in all is the union of the rows.
 //!
 //! The target's binary log carries these rows too (unless the load leaves it out), so that a replica of the target holds
 //! the same progress as the data, and so that a reverse channel can tell our transactions from an application's.
@@ -210,6 +210,7 @@ impl Ledger {
             "CREATE TABLE IF NOT EXISTS `__dts__`.`checkpoint` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, worker INT UNSIGNED NOT NULL, applied LONGTEXT NOT NULL, PRIMARY KEY (task, worker)) \
              ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+            super::journal::CREATE_TABLE,
         ] {
             connection.execute(sql, doing)?;
         }
@@ -487,15 +488,42 @@ impl Ledger {
         )
     }
 
-    /// Makes this session the only one that applies changes for the task, for as long as it lives; waits for `seconds`.
+    /// Moves all that was applied into row 0, and gives each of `workers` workers an empty row of its own; rows of others
+    /// are removed. In one transaction. Only while no worker is at work.
+    ///
+    /// The empty rows are there before the workers' sessions: the next life learns from them which sessions it must wait for.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn gather_checkpoint(
+        &self,
+        connection: &mut Connection,
+        applied: &GtidSet,
+        workers: u32,
+    ) -> Result<()> {
+        let mut sql = format!(
+            "BEGIN; DELETE FROM `__dts__`.`checkpoint` WHERE task = {} AND worker > 0; {}",
+            self.literal(),
+            self.checkpoint_statement(0, applied)
+        );
+        for worker in 1..=workers {
+            sql.push_str("; ");
+            sql.push_str(&self.checkpoint_statement(worker, &GtidSet::new()));
+        }
+        sql.push_str("; COMMIT");
+        connection.execute(sql, "gathering the checkpoint").map(drop)
+    }
+
+    /// Makes this session the only one that applies changes for the task as that worker, for as long as it lives; waits for
+    /// `seconds`. Worker 0 is the coordinator: whoever has its lock is the only applier.
     ///
     /// A session whose client is gone goes on with what it was sent, its COMMIT included. Whoever reads the checkpoint must
     /// first know that no such session is left: the server gives its lock away only when it has ended.
     ///
     /// # Errors
     /// What the target answered.
-    pub fn lock_apply(&self, connection: &mut Connection, seconds: u32) -> Result<bool> {
-        let sql = format!("SELECT GET_LOCK({}, {seconds})", self.lock_name());
+    pub fn lock_apply(&self, connection: &mut Connection, worker: u32, seconds: u32) -> Result<bool> {
+        let sql = format!("SELECT GET_LOCK({}, {seconds})", self.lock_name(worker));
         Ok(connection.query_row(sql, "becoming the only applier")?.and_then(|row| row.u64(0)) == Some(1))
     }
 
@@ -503,14 +531,15 @@ impl Ledger {
     ///
     /// # Errors
     /// What the target answered.
-    pub fn apply_lock_holder(&self, connection: &mut Connection) -> Result<Option<u64>> {
-        let sql = format!("SELECT IS_USED_LOCK({})", self.lock_name());
+    pub fn apply_lock_holder(&self, connection: &mut Connection, worker: u32) -> Result<Option<u64>> {
+        let sql = format!("SELECT IS_USED_LOCK({})", self.lock_name(worker));
         Ok(connection.query_row(sql, "looking for another applier")?.and_then(|row| row.u64(0)))
     }
 
     /// At most 64 characters, whatever the task's name.
-    fn lock_name(&self) -> String {
-        format!("CONCAT('dts:', LEFT(SHA2({}, 256), 40))", self.literal())
+    fn lock_name(&self, worker: u32) -> String {
+        let worker = if worker == 0 { String::new() } else { format!(":{worker}") };
+        format!("CONCAT('dts:', LEFT(SHA2({}, 256), 40), '{worker}')", self.literal())
     }
 
     /// Removes everything recorded for the task. The data stay.
@@ -519,7 +548,7 @@ impl Ledger {
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
         let task = self.literal();
-        let sql: Vec<String> = ["chunk", "table_copy", "object", "checkpoint", "task"]
+        let sql: Vec<String> = ["chunk", "table_copy", "object", "checkpoint", "cutover", "task"]
             .iter()
             .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
             .collect();

@@ -58,7 +58,7 @@ fn tidy_pure_rooms_do_no_io() {
 
 #[test]
 fn tidy_stages_do_not_know_each_other() {
-    let stages = ["validator", "structure", "full_loader", "binlog_applier", "checker"];
+    let stages = ["validator", "structure", "full_loader", "binlog_applier", "checker", "cutover"];
     for stage in stages {
         let others: Vec<String> = stages
             .iter()
