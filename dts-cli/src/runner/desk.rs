@@ -212,7 +212,10 @@ impl Runner<'_> {
             What::Stop => State::Stopping,
             What::Complete { .. } => State::Completing,
         };
-        self.advance(state, reason, None)?;
+        // A validation is only broken off; what it leads to is seen at its end.
+        if self.desk().state != State::Validating {
+            self.advance(state, reason, None)?;
+        }
         let mut desk = self.desk();
         desk.ending = Some(ending);
         desk.round.stop();

@@ -5,6 +5,7 @@
 mod check;
 mod crash;
 mod demo;
+mod flow;
 mod program;
 mod run;
 mod usage;
