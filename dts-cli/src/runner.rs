@@ -8,6 +8,7 @@
 //! The work goes in rounds. A wish to pause, stop or complete ends the round; a completion that is refused (the source is
 //! still being written) begins the next one.
 mod desk;
+mod nearness;
 mod serve;
 mod service;
 
@@ -418,7 +419,7 @@ impl<'a> Runner<'a> {
         if self.job.check.mode == CheckMode::None {
             return;
         }
-        while !desk::is_near(&self.desk().progress.snapshot()) {
+        while !self.in_sync_once.is_stopped() {
             if stop.sleep(LOOK_EVERY).is_err() {
                 return;
             }

@@ -65,7 +65,7 @@ fn tasks_run_one_after_another_and_a_scheduled_one_joins_at_its_time() {
         let document = dts.run(&["submit", text(&file), "--json"]).ends_with(0).json();
         assert_eq!((&document["state"], &document["workers"]), (&"queued".into(), &serde_json::json!([])));
     }
-    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(8);
+    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(20);
     let later = task(&dts, &pair, "later", NO_CHECK, &format!("start_at = \"{at}\"\n"));
     let ended = dts.run(&["submit", text(&later)]).ends_with(0);
     assert!(
