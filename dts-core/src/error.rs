@@ -310,6 +310,14 @@ pub enum ErrorKind {
         /// Its limit.
         limit: String,
     },
+    /// A file of the spool is not what was written.
+    #[error("the spool is damaged: '{path}': {what}")]
+    SpoolDamaged {
+        /// The file.
+        path: String,
+        /// What was seen.
+        what: String,
+    },
     /// Somebody asked to stop. Not a failure; everything that was recorded is durable.
     #[error("interrupted")]
     Interrupted,
@@ -349,6 +357,7 @@ impl ErrorKind {
             Self::Protocol { .. } => 4007,
             Self::Server { .. } => 4008,
             Self::Full { .. } => 4009,
+            Self::SpoolDamaged { .. } => 4010,
             Self::RowCount { .. } => 5001,
             Self::NoKey => 5002,
             Self::Value { .. } => 5003,
@@ -386,6 +395,7 @@ impl ErrorKind {
             | Self::Tls { .. }
             | Self::Protocol { .. }
             | Self::Full { .. }
+            | Self::SpoolDamaged { .. }
             | Self::RowCount { .. }
             | Self::NoKey
             | Self::Value { .. }
@@ -462,6 +472,10 @@ impl ErrorKind {
                 "Nothing was changed. Mend the cause and run the cut-over again; --dry-run only looks."
             }
             Self::Full { .. } => "Free space or raise the limit, then run again: it resumes where it stood.",
+            Self::SpoolDamaged { .. } => {
+                "Check the disk. Then delete the folder of that file and run again: everything that is not applied is asked from \
+                 the source once more. If the source has purged it by then, that run says so."
+            }
             Self::Interrupted => "Run the command again: it resumes where it stood.",
             Self::Internal { .. } => "This is a bug of dts: please report it with the log.",
         })

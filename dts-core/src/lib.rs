@@ -78,6 +78,7 @@ pub mod progress;
 pub mod retry;
 pub mod server;
 pub mod source;
+pub mod spool;
 pub mod sql;
 pub mod stop;
 pub mod structure;

@@ -132,6 +132,12 @@ impl TableProgress {
         self.bytes_done.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// Takes back everything: the table is copied from its beginning again.
+    pub fn start_anew(&self) {
+        self.rows_done.store(0, Ordering::Relaxed);
+        self.bytes_done.store(0, Ordering::Relaxed);
+    }
+
     /// Sets how far its index build is, in the target's own units; the server corrects its estimate as it goes.
     pub fn set_index_work(&self, done: u64, estimated: u64) {
         *lock(&self.index_work) = (done, estimated);

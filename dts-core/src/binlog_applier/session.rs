@@ -2,6 +2,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use crate::binlog::EventBatch;
 use crate::data::{GtidSet, Position, TableName};
 use crate::error::Result;
 use crate::progress::Progress;
@@ -14,7 +15,7 @@ use super::coordinator::Coordinator;
 use super::engine::Engine;
 use super::intake::{Intake, LoggedStatement, Outlet, Taken};
 use super::ordered::OrderedEngine;
-use super::queue::{EventBatch, EventQueue, Received};
+use super::queue::{EventQueue, Received};
 use super::schema_change::{self, Verdict};
 use super::tables::Tables;
 use super::{ApplyMode, ApplyUntil, BinlogApplier};
@@ -64,7 +65,15 @@ impl<'a> Session<'a> {
             ApplyMode::Idempotent => rows.into_iter().map(|row| row.source).collect(),
         };
         Ok(Session {
-            intake: Intake::new(Tables::new(applier.target, applier.transform, snapshots), stop),
+            intake: Intake::new(
+                Tables::new(
+                    applier.target,
+                    applier.transform,
+                    snapshots,
+                    applier.source.facts().logs_cascades(),
+                ),
+                stop,
+            ),
             apply: Apply {
                 applier,
                 coordinator,
@@ -134,6 +143,10 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         self.lag_asked = Some(Instant::now());
+        if let Some(spool) = self.apply.applier.spool {
+            spool.release(self.applied())?;
+            self.apply.progress.set_spool_bytes(spool.bytes_waiting());
+        }
         let executed = server::gtid_executed(&mut self.source)?;
         let in_sync = self.applied().contains_set(&executed);
         let progress = self.apply.progress;

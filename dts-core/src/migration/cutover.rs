@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::cutover::gate::{self, Gate};
 use crate::cutover::{AppSession, CutoverOptions, CutoverReport, CutoverStep, StepName, counters};
-use crate::data::{GateKind, GateRecord, GtidSet, ObjectKind, Position};
+use crate::data::{GateKind, GateRecord, GtidSet, Position, TableName};
 use crate::error::{Error, ErrorKind, Result, Side, Stage};
 use crate::server;
 use crate::source::start_position;
@@ -127,13 +127,13 @@ impl<'a> CutoverRun<'a> {
     fn whole(&mut self) -> Result<()> {
         let row = self.row()?;
         self.report.resumed = row.is_some();
-        if let Some(row) = row.filter(|row| row.phase >= CutoverPhase::Opening) {
+        if let Some(row) = row.clone().filter(|row| row.phase >= CutoverPhase::Opening) {
             self.report.source_position = row.end_position.map(|end| end.to_string());
             self.report.target_position = row.opened_position;
             return self.open();
         }
-        self.must_be_in_sync()?;
-        let begun = self.row()?;
+        let begun = row;
+        self.must_be_in_sync(begun.is_some())?;
         let gate = match &begun {
             Some(row) => row.gate.clone(),
             None => self.preflight()?,
@@ -174,7 +174,7 @@ impl<'a> CutoverRun<'a> {
         self.journal.read(&mut self.target)
     }
 
-    fn must_be_in_sync(&mut self) -> Result<()> {
+    fn must_be_in_sync(&mut self, begun: bool) -> Result<()> {
         let phase = if self.ends.ledger.exists(&mut self.target)? {
             self.ends.ledger.task(&mut self.target)?.map(|task| task.phase)
         } else {
@@ -182,6 +182,8 @@ impl<'a> CutoverRun<'a> {
         };
         let (state, allowed) = match phase {
             Some(Phase::InSync) => return Ok(()),
+            // This far only a cut-over that was cut short, or a completion.
+            Some(Phase::Completing) if begun => return Ok(()),
             Some(Phase::Ended) => ("completed or stopped", "check"),
             _ => ("not in sync yet", "run --until synced"),
         };
@@ -304,11 +306,13 @@ impl<'a> CutoverRun<'a> {
             }])
         })?;
         self.step(StepName::Objects, |run| {
+            // From here on no change may be applied any more: it would fire the triggers.
+            run.ends.ledger.set_phase(&mut run.target, Phase::Completing)?;
             let report = run.structure().create_held_back(run.stop)?;
             for event in &record.events {
                 // The gate had disabled it on the source, and it came over so.
                 let target = run.ends.transform.route.target_database(&event.database);
-                let name = crate::data::TableName::new(target, &event.table);
+                let name = TableName::new(target, &event.table);
                 let sql = format!("ALTER EVENT {} ENABLE", quote::table(&name));
                 match run.target.execute(sql, "enabling an event") {
                     // 1539: it takes no part, or ran for the last time.
@@ -436,7 +440,8 @@ impl<'a> CutoverRun<'a> {
         let stop = StopToken::new();
         self.source = self.ends.source.control(&stop)?;
         self.target = self.ends.target.control(&stop)?;
-        self.structure().drop_held_back(&[ObjectKind::Trigger, ObjectKind::Event], &stop)?;
+        self.structure().drop_held_back(&stop)?;
+        self.ends.ledger.set_phase(&mut self.target, Phase::InSync)?;
         if let (GateKind::Hook, Some(hook)) = (record.kind, self.hook) {
             hook.open()?;
         }

@@ -7,18 +7,19 @@
 //! that phase, and [`Migration::complete`] takes it up from there.
 use std::time::{Duration, Instant};
 
-use super::{Ends, Migration, Run, table_pairs};
+use super::{Ends, Migration, Run, receiver, table_pairs};
 use crate::binlog_applier::{ApplyMode, ApplyUntil};
 use crate::cutover::counters;
 use crate::data::{GtidSet, ObjectKind, Position, TableName};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::progress::{Progress, Step, StepState};
 use crate::server;
+use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::{self, Structure};
 use crate::target::TargetEndpoint;
 use crate::target::journal::{CutoverJournal, CutoverPhase};
-use crate::target::ledger::{CopyState, Ledger, Phase};
+use crate::target::ledger::{CopyState, Ledger, Phase, WORKERS_MAX};
 use crate::wire::Connection;
 
 /// How long a source that goes on being written is given to pause for a moment, once everything that it had is applied.
@@ -115,21 +116,22 @@ impl Migration {
         let ends = self.connect(stop)?;
         let mut target = ends.target.control(stop)?;
         let task = if ends.ledger.exists(&mut target)? { ends.ledger.task(&mut target)? } else { None };
-        let phase = task.map(|task| task.phase);
-        match phase {
-            None => return Err(refused("not begun yet", "run")),
-            Some(Phase::Ended) => return Err(refused("completed or stopped", "nothing, the task has ended")),
-            Some(Phase::Completing) => {}
-            Some(Phase::InSync) => {
+        let task = task.ok_or_else(|| refused("not begun yet", "run"))?;
+        match task.phase {
+            Phase::Ended => return Err(refused("completed or stopped", "nothing, the task has ended")),
+            Phase::Completing => {}
+            Phase::InSync => {
                 ends.ledger.create_schema(&mut target)?;
                 refuse_in_cutover(&self.options.name, "complete", &mut target)?;
                 if !immediately {
-                    self.catch_up(&ends, &mut target, stop, progress)?;
+                    receiver::beside(&self.options, &ends, &task, stop, progress, |spool, stop| {
+                        self.catch_up(&ends, spool, &mut target, stop, progress)
+                    })?;
                 }
                 lock(&ends.ledger, &mut target, stop)?;
                 ends.ledger.set_phase(&mut target, Phase::Completing)?;
             }
-            Some(_) => return Err(refused("not in sync yet", "run --until synced")),
+            _ => return Err(refused("not in sync yet", "run --until synced")),
         }
         let structure =
             Structure::new(&ends.source, &ends.target, &ends.ledger, &ends.transform, self.options.objects);
@@ -141,6 +143,7 @@ impl Migration {
         let executed = server::gtid_executed(&mut source)?;
         let applied = ends.ledger.checkpoint(&mut target)?.applied;
         ends.ledger.set_phase(&mut target, Phase::Ended)?;
+        self.discard_spool();
         progress.set_step(Step::InSync, StepState::Done);
         let not_applied = if immediately { executed.subtract(&applied) } else { GtidSet::new() };
         Ok(CompletionReport {
@@ -162,6 +165,7 @@ impl Migration {
     fn catch_up(
         &self,
         ends: &Ends,
+        spool: Option<&Spool>,
         target: &mut Connection,
         stop: &StopToken,
         progress: &Progress,
@@ -169,6 +173,7 @@ impl Migration {
         let run = Run {
             options: &self.options,
             ends,
+            spool,
             stop,
             progress,
             tables: Vec::new(),
@@ -223,7 +228,17 @@ impl Migration {
         lock(&ledger, &mut control, stop)?;
         let remains = remains(&ledger, &mut control)?;
         ledger.set_phase(&mut control, Phase::Ended)?;
+        self.discard_spool();
         Ok(remains)
+    }
+
+    /// Nothing of it will be applied any more. What cannot be removed is only in the way of the disk.
+    fn discard_spool(&self) {
+        if let Some(folder) = &self.options.apply.spool_folder
+            && let Err(error) = Spool::discard(folder)
+        {
+            log::warn!("the spool was not removed: {error}");
+        }
     }
 
     /// Returns what the task has put on the target. Only the target is asked.
@@ -299,38 +314,37 @@ fn remains(ledger: &Ledger, control: &mut Connection) -> Result<Remains> {
     Ok(Remains { phase: Some(task.phase.name()), applied_position, tables, objects })
 }
 
-/// Waits until no session applies for the task any more, and keeps others from it as long as `control` lives.
-///
-/// A worker whose client is gone may still be at its COMMIT. 5.6 gives a session only one lock at a time, so the coordinator's,
-/// which stands for all, is taken first, to see that it is free, and once more at the end, to keep it.
+/// Waits until no session applies for the task any more, and keeps others from it as long as `control` lives: only who has the
+/// coordinator's lock starts workers.
 fn lock(ledger: &Ledger, control: &mut Connection, stop: &StopToken) -> Result<()> {
-    lock_worker(ledger, control, 0, stop)?;
-    let workers = ledger.checkpoint(control)?.workers;
-    for worker in workers.into_keys().filter(|worker| *worker != 0) {
-        lock_worker(ledger, control, worker, stop)?;
-    }
-    lock_worker(ledger, control, 0, stop)
-}
-
-fn lock_worker(ledger: &Ledger, control: &mut Connection, worker: u32, stop: &StopToken) -> Result<()> {
     let begun = Instant::now();
-    while !ledger.lock_apply(control, worker, 1)? {
+    while !ledger.lock_apply(control, 0, 1)? {
         stop.check()?;
-        if begun.elapsed() > APPLIER_PATIENCE {
-            let holder = ledger.apply_lock_holder(control, worker)?.unwrap_or_default();
-            return Err(Error::from(ErrorKind::IllegalState {
-                action: "end the task".into(),
-                state: format!("applied by another session, number {holder} on the target"),
-                allowed: "waiting until it ends".into(),
-            })
-            .on(Side::Target)
-            .with_hint(format!(
-                "Another process runs this task, or the network to one broke: end that process, then KILL {holder} on the \
-                 target."
-            )));
+        be_patient(ledger, control, 0, begun)?;
+    }
+    for worker in 1..=WORKERS_MAX {
+        while ledger.apply_lock_holder(control, worker)?.is_some() {
+            stop.sleep(Duration::from_millis(50))?;
+            be_patient(ledger, control, worker, begun)?;
         }
     }
     Ok(())
+}
+
+fn be_patient(ledger: &Ledger, control: &mut Connection, worker: u32, begun: Instant) -> Result<()> {
+    if begun.elapsed() <= APPLIER_PATIENCE {
+        return Ok(());
+    }
+    let holder = ledger.apply_lock_holder(control, worker)?.unwrap_or_default();
+    Err(Error::from(ErrorKind::IllegalState {
+        action: "end the task".into(),
+        state: format!("applied by another session, number {holder} on the target"),
+        allowed: "waiting until it ends".into(),
+    })
+    .on(Side::Target)
+    .with_hint(format!(
+        "Another process runs this task, or the network to one broke: end that process, then KILL {holder} on the target."
+    )))
 }
 
 fn refused(state: &str, allowed: &str) -> Error {

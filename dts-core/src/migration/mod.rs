@@ -6,6 +6,7 @@
 mod cutover;
 mod ending;
 mod options;
+mod receiver;
 mod state;
 
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ use crate::full_loader::{FullLoader, LoadMethod, TablePlan, TableReport};
 use crate::progress::{Progress, Step, StepState};
 use crate::server::{self, ServerFacts, catalog};
 use crate::source::{SourceEndpoint, start_position};
+use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::Structure;
 use crate::target::TargetEndpoint;
@@ -183,17 +185,33 @@ impl Migration {
         if !apply_here {
             return work(stop);
         }
+        let task = ends.ledger.task(&mut ends.target.control(stop)?)?;
+        let task = task.ok_or_else(|| Error::internal("a task that applies has no row"))?;
+        receiver::beside(&self.options, ends, &task, stop, &Progress::new(), |spool, stop| {
+            Self::with_applier(ends, spool, stop, work)
+        })
+    }
+
+    fn with_applier<T>(
+        ends: &Ends,
+        spool: Option<&Spool>,
+        stop: &StopToken,
+        work: impl FnOnce(&StopToken) -> Result<T>,
+    ) -> Result<T> {
         let beside = stop.child();
         std::thread::scope(|scope| {
             let applier = scope.spawn(|| {
-                let ended = BinlogApplier::new(
+                let mut applier = BinlogApplier::new(
                     &ends.source,
                     &ends.target,
                     &ends.ledger,
                     &ends.transform,
                     ApplyMode::Strict,
-                )
-                .run(&ApplyUntil::Stopped, &beside, &Progress::new());
+                );
+                if let Some(spool) = spool {
+                    applier = applier.reading_from(spool);
+                }
+                let ended = applier.run(&ApplyUntil::Stopped, &beside, &Progress::new());
                 // Without an applier the work would wait in vain.
                 beside.stop();
                 ended
@@ -213,24 +231,40 @@ impl Migration {
         let begun = Instant::now();
         let ends = self.connect(stop)?;
         let (task, resumed) = self.begin(&ends, stop)?;
-        let mut run = Run {
-            options: &self.options,
-            ends: &ends,
-            stop,
-            progress,
-            tables: Vec::new(),
-            loaded: Vec::new(),
-            rewrites: Vec::new(),
+        let steps = |spool: Option<&Spool>, stop: &StopToken| {
+            let mut run = Run {
+                options: &self.options,
+                ends: &ends,
+                spool,
+                stop,
+                progress,
+                tables: Vec::new(),
+                loaded: Vec::new(),
+                rewrites: Vec::new(),
+            };
+            run.steps(&task, until).map(|()| (run.loaded, run.rewrites))
         };
-        run.steps(&task, until)?;
+        let (loaded, rewrites) = match self.options.task_type {
+            TaskType::Structure => steps(None, stop)?,
+            // From here on, before the first row is read, the source may purge its log.
+            TaskType::Full | TaskType::FullAndIncremental => {
+                receiver::beside(&self.options, &ends, &task, stop, progress, steps)?
+            }
+        };
+        if self.options.task_type == TaskType::Full
+            && until != Until::Loaded
+            && let Some(folder) = &self.options.apply.spool_folder
+        {
+            Spool::discard(folder)?;
+        }
         let mut target = ends.target.control(stop)?;
         Ok(RunReport {
             resumed,
             start_position: Some(task.start_position),
             applied_position: Some(Position::Gtid(ends.ledger.checkpoint(&mut target)?.applied)),
             target_position: server::binlog_position(&mut target, ends.target.facts())?,
-            tables: run.loaded,
-            rewrites: run.rewrites,
+            tables: loaded,
+            rewrites,
             elapsed: begun.elapsed(),
         })
     }
@@ -292,6 +326,7 @@ impl Migration {
 struct Run<'a> {
     options: &'a MigrationOptions,
     ends: &'a Ends,
+    spool: Option<&'a Spool>,
     stop: &'a StopToken,
     progress: &'a Progress,
     tables: Vec<TablePlan>,
@@ -329,6 +364,12 @@ impl Run<'_> {
         }
         if task.phase <= Phase::CatchUp {
             self.step(Step::CatchUp, |run| {
+                structure.finish_snapshot_tables(
+                    &run.tables,
+                    run.options.load.threads,
+                    run.stop,
+                    run.progress,
+                )?;
                 run.apply(ApplyMode::Idempotent, &ApplyUntil::Applied(converge))?;
                 run.set_phase(Phase::IndexBuild)
             })?;
@@ -391,15 +432,17 @@ impl Run<'_> {
     }
 
     fn apply(&self, mode: ApplyMode, until: &ApplyUntil) -> Result<()> {
-        BinlogApplier::new(
+        let mut applier = BinlogApplier::new(
             &self.ends.source,
             &self.ends.target,
             &self.ends.ledger,
             &self.ends.transform,
             mode,
-        )
-        .run(until, self.stop, self.progress)
-        .map(drop)
+        );
+        if let Some(spool) = self.spool {
+            applier = applier.reading_from(spool);
+        }
+        applier.run(until, self.stop, self.progress).map(drop)
     }
 
     /// A task that applies no changes is complete as soon as its tables are.

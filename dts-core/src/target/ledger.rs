@@ -30,6 +30,9 @@ use crate::wire::{Connection, TextRow};
 /// Name of the schema.
 pub const SCHEMA: &str = "__dts__";
 
+/// Highest number of an apply worker, whatever is configured.
+pub const WORKERS_MAX: u32 = 64;
+
 /// Which phase of the flow a task has reached; never goes back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Phase {
@@ -153,7 +156,10 @@ pub struct TableRow {
     pub row_count: u64,
     /// Bytes copied, as the source sent them.
     pub byte_count: u64,
-    /// How many chunks had to be copied a second time because a run ended in the middle of them.
+    /// The highest number of a chunk that was ever begun.
+    pub chunks_begun: u32,
+    /// How many times a chunk was begun that had been begun before, because a run or a connection had ended in the middle of
+    /// it, or because the table was restarted.
     pub chunks_again: u64,
 }
 
@@ -197,8 +203,8 @@ impl Ledger {
             "CREATE TABLE IF NOT EXISTS `__dts__`.`table_copy` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, table_id INT UNSIGNED NOT NULL, source_database VARCHAR(64) NOT NULL, source_table VARCHAR(64) NOT NULL, \
              target_database VARCHAR(64) NOT NULL, target_table VARCHAR(64) NOT NULL, state VARCHAR(32) NOT NULL, \
-             deferred LONGTEXT NOT NULL, snapshot_position LONGTEXT, snapshot_rung VARCHAR(32), chunks_again INT UNSIGNED NOT NULL DEFAULT 0, \
-             PRIMARY KEY (task, table_id)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+             deferred LONGTEXT NOT NULL, snapshot_position LONGTEXT, snapshot_rung VARCHAR(32), chunks_begun INT UNSIGNED NOT NULL DEFAULT 0, \
+             chunks_again INT UNSIGNED NOT NULL DEFAULT 0, PRIMARY KEY (task, table_id)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
             "CREATE TABLE IF NOT EXISTS `__dts__`.`chunk` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
              table_id INT UNSIGNED NOT NULL, sequence INT UNSIGNED NOT NULL, lower_bound LONGBLOB, upper_bound LONGBLOB, \
              row_count BIGINT UNSIGNED NOT NULL, byte_count BIGINT UNSIGNED NOT NULL, PRIMARY KEY (task, table_id, \
@@ -297,7 +303,7 @@ impl Ledger {
             "SELECT t.table_id, t.source_database, t.source_table, t.target_database, t.target_table, t.state, t.deferred, \
              t.snapshot_position, t.chunks_again, (SELECT SUM(row_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
              c.table_id = t.table_id), (SELECT SUM(byte_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
-             c.table_id = t.table_id), t.snapshot_rung FROM `__dts__`.`table_copy` t WHERE t.task = {} ORDER BY t.table_id",
+             c.table_id = t.table_id), t.snapshot_rung, t.chunks_begun FROM `__dts__`.`table_copy` t WHERE t.task = {} ORDER BY t.table_id",
             self.literal()
         );
         connection.query(sql, "reading the tables' rows")?.iter().map(table_row).collect()
@@ -384,16 +390,52 @@ impl Ledger {
         connection.execute(sql, "recording a table's state").map(drop)
     }
 
-    /// Counts chunks that a resumed run copies again.
+    /// Builds the statement that records that a chunk is begun; it is committed before the chunk's own transaction, so that
+    /// whoever finds the chunk unfinished knows that it is copied again. `again`: it had been begun before.
+    pub fn chunk_begun_statement(&self, id: u32, sequence: u32, again: bool) -> String {
+        format!(
+            "UPDATE `__dts__`.`table_copy` SET chunks_begun = GREATEST(chunks_begun, {sequence}), chunks_again = chunks_again + \
+             {} WHERE task = {} AND table_id = {id}",
+            u8::from(again),
+            self.literal()
+        )
+    }
+
+    /// Forgets which chunks of some tables are copied: they are copied anew, all together.
     ///
     /// # Errors
-    /// What the target answered.
-    pub fn add_chunks_again(&self, connection: &mut Connection, id: u32, count: u64) -> Result<()> {
+    /// What the target answered; then nothing is forgotten.
+    pub fn restart_tables(&self, connection: &mut Connection, ids: &[u32]) -> Result<()> {
+        let (task, list) = (self.literal(), number_list(ids));
         let sql = format!(
-            "UPDATE `__dts__`.`table_copy` SET chunks_again = chunks_again + {count} WHERE task = {} AND table_id = {id}",
-            self.literal()
+            "BEGIN; DELETE FROM `__dts__`.`chunk` WHERE task = {task} AND table_id IN ({list}); UPDATE `__dts__`.`table_copy` SET \
+             state = '{}', snapshot_position = NULL, snapshot_rung = NULL WHERE task = {task} AND table_id IN ({list}); COMMIT",
+            CopyState::Created.name()
         );
-        connection.execute(sql, "counting repeated chunks").map(drop)
+        connection.execute(sql, "forgetting a copy that starts anew").map(drop)
+    }
+
+    /// Records that some tables are copied, all of them from one exact snapshot.
+    ///
+    /// # Errors
+    /// What the target answered; then it is recorded for none of them.
+    pub fn finish_snapshot(
+        &self,
+        connection: &mut Connection,
+        ids: &[u32],
+        position: &Position,
+        rung: Rung,
+    ) -> Result<()> {
+        let sql = format!(
+            "UPDATE `__dts__`.`table_copy` SET state = '{}', snapshot_position = {}, snapshot_rung = '{}' WHERE task = {} AND \
+             table_id IN ({})",
+            CopyState::Copied.name(),
+            quote::string_literal(&position.to_string()),
+            rung.name(),
+            self.literal(),
+            number_list(ids)
+        );
+        connection.execute(sql, "recording a snapshot").map(drop)
     }
 
     /// Reads the chunks of a table that are copied, in order.
@@ -523,7 +565,7 @@ impl Ledger {
     /// # Errors
     /// What the target answered.
     pub fn lock_apply(&self, connection: &mut Connection, worker: u32, seconds: u32) -> Result<bool> {
-        let sql = format!("SELECT GET_LOCK({}, {seconds})", self.lock_name(worker));
+        let sql = format!("SELECT GET_LOCK({}, {seconds})", self.lock_name(apply_session(worker)));
         Ok(connection.query_row(sql, "becoming the only applier")?.and_then(|row| row.u64(0)) == Some(1))
     }
 
@@ -532,14 +574,13 @@ impl Ledger {
     /// # Errors
     /// What the target answered.
     pub fn apply_lock_holder(&self, connection: &mut Connection, worker: u32) -> Result<Option<u64>> {
-        let sql = format!("SELECT IS_USED_LOCK({})", self.lock_name(worker));
+        let sql = format!("SELECT IS_USED_LOCK({})", self.lock_name(apply_session(worker)));
         Ok(connection.query_row(sql, "looking for another applier")?.and_then(|row| row.u64(0)))
     }
 
-    /// At most 64 characters, whatever the task's name.
-    fn lock_name(&self, worker: u32) -> String {
-        let worker = if worker == 0 { String::new() } else { format!(":{worker}") };
-        format!("CONCAT('dts:', LEFT(SHA2({}, 256), 40), '{worker}')", self.literal())
+    /// An expression of at most 64 characters, whatever the task's name.
+    pub(super) fn lock_name(&self, session: impl std::fmt::Display) -> String {
+        format!("CONCAT('dts:', LEFT(SHA2({}, 256), 40), '{session}')", self.literal())
     }
 
     /// Removes everything recorded for the task. The data stay.
@@ -569,7 +610,7 @@ impl Ledger {
         Ok(is_unused)
     }
 
-    fn literal(&self) -> String {
+    pub(super) fn literal(&self) -> String {
         quote::string_literal(&self.task)
     }
 }
@@ -594,6 +635,7 @@ fn table_row(row: &TextRow) -> Result<TableRow> {
         deferred,
         snapshot_position: row.text(7).map(|text| position(&text)).transpose()?,
         snapshot_rung: row.text(11).and_then(|name| Rung::parse(&name)),
+        chunks_begun: row.u64(12).and_then(|number| u32::try_from(number).ok()).unwrap_or(0),
         chunks_again: row.u64(8).unwrap_or(0),
         row_count: row.u64(9).unwrap_or(0),
         byte_count: row.u64(10).unwrap_or(0),
@@ -612,6 +654,15 @@ fn chunk_row(row: &TextRow) -> Result<ChunkRow> {
 
 fn position(text: &str) -> Result<Position> {
     text.parse().map_err(|error| Error::internal(format!("unreadable position in {SCHEMA}: {error}")))
+}
+
+/// Worker 0 is the coordinator, whose lock has the task's bare name.
+fn apply_session(worker: u32) -> String {
+    if worker == 0 { String::new() } else { format!(":{worker}") }
+}
+
+fn number_list(numbers: &[u32]) -> String {
+    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Writes each cell with its length in front, so that any bytes may be in it.

@@ -6,5 +6,7 @@
 mod endpoint;
 pub mod journal;
 pub mod ledger;
+mod session_lock;
 
 pub use endpoint::{TargetEndpoint, TargetOptions};
+pub use session_lock::SessionKind;
