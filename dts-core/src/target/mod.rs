@@ -4,5 +4,7 @@
 //! - [`ledger`]: what is durable there, in the schema `__dts__`, written in the same transactions as the data.
 mod endpoint;
 pub mod ledger;
+pub mod repair_mark;
+pub mod watch_mark;
 
 pub use endpoint::{TargetEndpoint, TargetOptions};

@@ -4,6 +4,8 @@
 mod apply;
 mod binlog_decode;
 mod check;
+mod check_live;
+mod check_structure;
 mod connect;
 mod keyless;
 mod migrate;
