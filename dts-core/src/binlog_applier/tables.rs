@@ -14,6 +14,8 @@ use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::transform::Transform;
 
+use super::cascade::Cascades;
+
 /// A table that changes go to.
 #[derive(Debug)]
 pub(super) struct TargetTable {
@@ -25,6 +27,8 @@ pub(super) struct TargetTable {
     pub(super) snapshot: Option<GtidSet>,
     /// It has a UNIQUE index besides its row key: an upsert could overwrite the wrong row.
     pub(super) has_other_unique: bool,
+    /// What an UPDATE or DELETE here changes elsewhere, by a foreign key, without a trace in the log.
+    pub(super) cascades: Option<Cascades>,
 }
 
 /// A table map's table, if it is selected.
@@ -39,19 +43,30 @@ pub(super) struct Tables<'a> {
     target: &'a TargetEndpoint,
     transform: &'a Transform,
     snapshots: HashMap<TableName, GtidSet>,
+    /// The log holds what foreign keys change, row by row: the target must not do it a second time.
+    cascades_are_logged: bool,
     by_name: HashMap<TableName, Arc<TargetTable>>,
     /// By the number that the table map gives; `None` for a table that is not selected.
     by_id: HashMap<u64, (TableMap, Option<MappedTable>)>,
 }
 
 impl<'a> Tables<'a> {
-    /// `snapshots`: the positions of tables that were copied from an exact snapshot.
+    /// `snapshots`: the positions of tables that were copied from an exact snapshot. `cascades_are_logged`: the source logs
+    /// what its foreign keys change.
     pub(super) fn new(
         target: &'a TargetEndpoint,
         transform: &'a Transform,
         snapshots: HashMap<TableName, GtidSet>,
+        cascades_are_logged: bool,
     ) -> Self {
-        Tables { target, transform, snapshots, by_name: HashMap::new(), by_id: HashMap::new() }
+        Tables {
+            target,
+            transform,
+            snapshots,
+            cascades_are_logged,
+            by_name: HashMap::new(),
+            by_id: HashMap::new(),
+        }
     }
 
     /// Takes a table map.
@@ -105,7 +120,14 @@ impl<'a> Tables<'a> {
         let row_alias = self.target.facts().is_mysql_at_least(8, 0, 20);
         let writer = TableWriter::new(schema, row_alias);
         let snapshot = self.snapshots.get(name).cloned();
-        let table = Arc::new(TargetTable { source: name.clone(), writer, snapshot, has_other_unique });
+        // The target's own keys tell: before the index build only those are there that may already act.
+        let cascades = if self.cascades_are_logged {
+            None
+        } else {
+            Cascades::read(&mut connection, self.target.facts(), &target_name)?
+        };
+        let source = name.clone();
+        let table = Arc::new(TargetTable { source, writer, snapshot, has_other_unique, cascades });
         self.by_name.insert(name.clone(), table.clone());
         Ok(table)
     }

@@ -3,13 +3,18 @@
 //! [`Migration`] owns the order of the stages, the hand-over of positions between them and the resume logic; each stage
 //! does its own work and knows nothing of the others. Where a migration stands is read from the target's ledger at every
 //! start, so a run can end anywhere and be continued by any process that can reach both servers.
+mod cutover;
+mod ending;
 mod options;
+mod receiver;
 mod state;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 pub use crate::transform::ObjectKinds;
+pub use cutover::GateHook;
+pub use ending::{CleanReport, CompletionReport, RemainingTable, Remains};
 pub use options::MigrationOptions;
 pub use state::{Action, State};
 
@@ -24,6 +29,7 @@ use crate::full_loader::{FullLoader, LoadMethod, TablePlan, TableReport};
 use crate::progress::{Progress, Step, StepState};
 use crate::server::{self, ServerFacts, catalog};
 use crate::source::{SourceEndpoint, start_position};
+use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::Structure;
 use crate::target::ledger::{Ledger, Phase, TaskRow};
@@ -160,9 +166,10 @@ impl Migration {
             .into());
         }
         let pairs = table_pairs(&ends, stop)?;
-        let still = NothingApplies;
-        let checkpoint = CheckpointPosition::new(&ends.target, self.options.name.clone(), stop);
-        let applied: &dyn AppliedPosition = if phase == Phase::Ended { &still } else { &checkpoint };
+        let (still, checkpoint) =
+            (NothingApplies, CheckpointPosition::new(&ends.target, self.options.name.clone(), stop));
+        let applies = phase < Phase::Completing;
+        let applied: &dyn AppliedPosition = if applies { &checkpoint } else { &still };
         let check = |stop: &StopToken| -> Result<CheckReport> {
             let mut report = Checker::new(&ends.source, &ends.target, pairs, options.clone(), applied)
                 .run(stop, progress)?;
@@ -178,37 +185,65 @@ impl Migration {
                     patience: options.patience,
                 };
                 report.structure = Some(structure.run(stop)?);
-                if phase != Phase::Ended {
+                if applies {
                     report.target_writers = Some(self.target_writers(&ends, stop)?);
                 }
             }
             Ok(report)
         };
-        if phase == Phase::Ended || !apply_here {
-            return check(stop);
+        self.beside_applier(&ends, applies && apply_here, stop, check)
+    }
+
+    /// Does `work` while changes are applied beside it; with `apply_here` in a thread of this call, without it another process
+    /// is expected to apply. The applier ends with the work, and the work with the applier.
+    fn beside_applier<T>(
+        &self,
+        ends: &Ends,
+        apply_here: bool,
+        stop: &StopToken,
+        work: impl FnOnce(&StopToken) -> Result<T>,
+    ) -> Result<T> {
+        if !apply_here {
+            return work(stop);
         }
+        let task = ends.ledger.task(&mut ends.target.control(stop)?)?;
+        let task = task.ok_or_else(|| Error::internal("a task that applies has no row"))?;
+        receiver::beside(&self.options, ends, &task, stop, &Progress::new(), |spool, stop| {
+            Self::with_applier(ends, spool, stop, work)
+        })
+    }
+
+    fn with_applier<T>(
+        ends: &Ends,
+        spool: Option<&Spool>,
+        stop: &StopToken,
+        work: impl FnOnce(&StopToken) -> Result<T>,
+    ) -> Result<T> {
         let beside = stop.child();
         std::thread::scope(|scope| {
             let applier = scope.spawn(|| {
-                let ended = BinlogApplier::new(
+                let mut applier = BinlogApplier::new(
                     &ends.source,
                     &ends.target,
                     &ends.ledger,
                     &ends.transform,
                     ApplyMode::Strict,
-                )
-                .run(&ApplyUntil::Stopped, &beside, &Progress::new());
-                // Without an applier the check would wait in vain.
+                );
+                if let Some(spool) = spool {
+                    applier = applier.reading_from(spool);
+                }
+                let ended = applier.run(&ApplyUntil::Stopped, &beside, &Progress::new());
+                // Without an applier the work would wait in vain.
                 beside.stop();
                 ended
             });
-            let checked = check(&beside);
+            let done = work(&beside);
             beside.stop();
             let applied = applier.join().map_err(|_| Error::internal("the applier panicked"))?;
-            match (checked, applied) {
+            match (done, applied) {
                 // The applier's end is the cause when it was not asked to stop.
                 (Err(error), Err(cause)) if error.is_interrupted() && !cause.is_interrupted() => Err(cause),
-                (checked, _) => checked,
+                (done, _) => done,
             }
         })
     }
@@ -241,24 +276,40 @@ impl Migration {
         let begun = Instant::now();
         let ends = self.connect(stop)?;
         let (task, resumed) = self.begin(&ends, stop)?;
-        let mut run = Run {
-            options: &self.options,
-            ends: &ends,
-            stop,
-            progress,
-            tables: Vec::new(),
-            loaded: Vec::new(),
-            rewrites: Vec::new(),
+        let steps = |spool: Option<&Spool>, stop: &StopToken| {
+            let mut run = Run {
+                options: &self.options,
+                ends: &ends,
+                spool,
+                stop,
+                progress,
+                tables: Vec::new(),
+                loaded: Vec::new(),
+                rewrites: Vec::new(),
+            };
+            run.steps(&task, until).map(|()| (run.loaded, run.rewrites))
         };
-        run.steps(&task, until)?;
+        let (loaded, rewrites) = match self.options.task_type {
+            TaskType::Structure => steps(None, stop)?,
+            // From here on, before the first row is read, the source may purge its log.
+            TaskType::Full | TaskType::FullAndIncremental => {
+                receiver::beside(&self.options, &ends, &task, stop, progress, steps)?
+            }
+        };
+        if self.options.task_type == TaskType::Full
+            && until != Until::Loaded
+            && let Some(folder) = &self.options.apply.spool_folder
+        {
+            Spool::discard(folder)?;
+        }
         let mut target = ends.target.control(stop)?;
         Ok(RunReport {
             resumed,
             start_position: Some(task.start_position),
             applied_position: Some(Position::Gtid(ends.ledger.checkpoint(&mut target)?.applied)),
             target_position: server::binlog_position(&mut target, ends.target.facts())?,
-            tables: run.loaded,
-            rewrites: run.rewrites,
+            tables: loaded,
+            rewrites,
             elapsed: begun.elapsed(),
         })
     }
@@ -279,11 +330,17 @@ impl Migration {
         let mut target = ends.target.control(stop)?;
         ends.ledger.create_schema(&mut target)?;
         if let Some(row) = ends.ledger.task(&mut target)? {
-            if row.phase == Phase::Ended {
+            let refused = match row.phase {
+                Phase::Ended => Some(("completed or stopped", "a new task under another name")),
+                // Its triggers may be on the target already and would fire.
+                Phase::Completing => Some(("being completed", "complete")),
+                _ => None,
+            };
+            if let Some((state, allowed)) = refused {
                 return Err(ErrorKind::IllegalState {
                     action: "run".into(),
-                    state: "completed or stopped".into(),
-                    allowed: "a new task under another name".into(),
+                    state: state.into(),
+                    allowed: allowed.into(),
                 }
                 .into());
             }
@@ -314,6 +371,7 @@ impl Migration {
 struct Run<'a> {
     options: &'a MigrationOptions,
     ends: &'a Ends,
+    spool: Option<&'a Spool>,
     stop: &'a StopToken,
     progress: &'a Progress,
     tables: Vec<TablePlan>,
@@ -351,6 +409,12 @@ impl Run<'_> {
         }
         if task.phase <= Phase::CatchUp {
             self.step(Step::CatchUp, |run| {
+                structure.finish_snapshot_tables(
+                    &run.tables,
+                    run.options.load.threads,
+                    run.stop,
+                    run.progress,
+                )?;
                 run.apply(ApplyMode::Idempotent, &ApplyUntil::Applied(converge))?;
                 run.set_phase(Phase::IndexBuild)
             })?;
@@ -370,6 +434,8 @@ impl Run<'_> {
             return self.set_phase(Phase::Ended);
         }
         self.progress.set_step(Step::InSync, StepState::Running);
+        // What was known before the indexes were built is of the past.
+        self.progress.set_lag(None);
         let until = match until {
             Until::Stopped => ApplyUntil::Stopped,
             Until::Loaded | Until::Synced => {
@@ -412,15 +478,17 @@ impl Run<'_> {
     }
 
     fn apply(&self, mode: ApplyMode, until: &ApplyUntil) -> Result<()> {
-        BinlogApplier::new(
+        let mut applier = BinlogApplier::new(
             &self.ends.source,
             &self.ends.target,
             &self.ends.ledger,
             &self.ends.transform,
             mode,
-        )
-        .run(until, self.stop, self.progress)
-        .map(drop)
+        );
+        if let Some(spool) = self.spool {
+            applier = applier.reading_from(spool);
+        }
+        applier.run(until, self.stop, self.progress).map(drop)
     }
 
     /// A task that applies no changes is complete as soon as its tables are.

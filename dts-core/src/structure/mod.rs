@@ -2,7 +2,8 @@
 //!
 //! [`Structure::create`] makes empty tables without secondary indexes and foreign keys: a lock-free copy may for a moment
 //! hold one UNIQUE value twice, and rows are loaded faster. [`Structure::build_indexes`] adds them when the copy is
-//! consistent; a duplicate found then is a real divergence and is reported as one.
+//! consistent; a duplicate found then is a real divergence and is reported as one. Tables that were copied from an exact
+//! snapshot get theirs earlier, by [`Structure::finish_snapshot_tables`].
 //!
 //! Procedures, functions and views are created with the tables. Triggers and events would do a second time what comes as
 //! changes of rows: [`Structure::create_held_back`] creates them when the task is completed.
@@ -11,23 +12,21 @@
 //! created, so that one that is there and not in the ledger is somebody else's and is never touched.
 mod definer;
 mod events;
+mod index_build;
 mod object;
 mod programs;
+mod removal;
 mod triggers;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::data::{ObjectKind, TableName, TableSchema};
 use crate::error::{Error, ErrorKind, Result, Side, Stage};
 use crate::full_loader::TablePlan;
-use crate::progress::{Progress, TableState};
 use crate::server::{Flavor, ServerFacts, catalog};
 use crate::source::SourceEndpoint;
-use crate::sql::create_table::{self, CharsetNames, ColumnCharset, CreateTable, DefinitionKind, Explicit};
+use crate::sql::create_table::{self, CharsetNames, ColumnCharset, CreateTable, Explicit};
 use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::structure::object::{ObjectMaker, Planned};
@@ -36,8 +35,7 @@ use crate::target::ledger::{CopyState, Deferred, Ledger, TableRow};
 use crate::transform::{ObjectKinds, Transform};
 use crate::wire::Connection;
 
-/// An index build may take hours without a byte on the connection.
-const BUILD_PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+pub use removal::drop_created;
 
 /// Creates what rows are loaded into.
 pub struct Structure<'a> {
@@ -189,6 +187,20 @@ impl<'a> Structure<'a> {
         Ok(HeldBackReport { triggers, events, programs, views, rewrites: maker.finish()? })
     }
 
+    /// Drops the triggers and events that the task has created: a cut-over that created them is taken back. Can be repeated.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn drop_held_back(&self, stop: &StopToken) -> Result<()> {
+        let mut target = self.target.control(stop)?;
+        for (kind, name) in
+            removal::drop_objects(self.ledger, &mut target, &[ObjectKind::Event, ObjectKind::Trigger], stop)?
+        {
+            self.ledger.remove_object(&mut target, kind, &name)?;
+        }
+        Ok(())
+    }
+
     fn planned_objects(
         &self,
         maker: &mut ObjectMaker<'_>,
@@ -319,6 +331,7 @@ impl<'a> Structure<'a> {
                 snapshot_rung: None,
                 row_count: 0,
                 byte_count: 0,
+                chunks_begun: 0,
                 chunks_again: 0,
             };
             self.ledger.add_table(target, &row)?;
@@ -327,135 +340,6 @@ impl<'a> Structure<'a> {
         let sql = deferred.create_sql.replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1);
         target.execute(sql, "creating a table").map_err(|error| error.for_table(&plan.target))?;
         Ok(plan)
-    }
-
-    /// Builds the deferred indexes of all tables, largest first, at most `at_once` tables at a time, then the foreign keys.
-    ///
-    /// Changes of the tables must not be applied meanwhile.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Divergence`] when a UNIQUE index finds a value twice; else what the target answered.
-    pub fn build_indexes(
-        &self,
-        tables: &[TablePlan],
-        at_once: usize,
-        stop: &StopToken,
-        progress: &Progress,
-    ) -> Result<()> {
-        self.build_staged(tables, at_once, stop, progress).map_err(|error| error.in_stage(Stage::Structure))
-    }
-
-    fn build_staged(
-        &self,
-        tables: &[TablePlan],
-        at_once: usize,
-        stop: &StopToken,
-        progress: &Progress,
-    ) -> Result<()> {
-        let mut control = self.target.control(stop)?;
-        let rows: BTreeMap<u32, TableRow> =
-            self.ledger.tables(&mut control)?.into_iter().map(|row| (row.id, row)).collect();
-        let mut waiting: Vec<(&TablePlan, &TableRow)> = tables
-            .iter()
-            .filter_map(|plan| rows.get(&plan.id).map(|row| (plan, row)))
-            .filter(|(_, row)| row.state != CopyState::Indexed)
-            .collect();
-        waiting.sort_by_key(|(plan, _)| std::cmp::Reverse(plan.schema.data_bytes));
-        let next = AtomicUsize::new(0);
-        let first_error: Mutex<Option<Error>> = Mutex::new(None);
-        let stop = stop.child();
-        std::thread::scope(|scope| {
-            for _ in 0..at_once.clamp(1, 64).min(waiting.len()) {
-                scope.spawn(|| {
-                    let result = (|| -> Result<()> {
-                        let mut connection = self.target.loader_control(&stop)?;
-                        connection.set_answer_timeout(BUILD_PATIENCE);
-                        while let Some((plan, row)) = waiting.get(next.fetch_add(1, Ordering::Relaxed)) {
-                            stop.check()?;
-                            self.build_table(&mut connection, plan, row, progress)?;
-                        }
-                        Ok(())
-                    })();
-                    if let Err(error) = result {
-                        let mut first = first_error.lock().unwrap_or_else(PoisonError::into_inner);
-                        if first.as_ref().is_none_or(Error::is_interrupted) {
-                            *first = Some(error);
-                        }
-                        stop.stop();
-                    }
-                });
-            }
-        });
-        if let Some(error) = first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
-        self.add_foreign_keys(tables, &rows, &stop)
-    }
-
-    fn build_table(
-        &self,
-        connection: &mut Connection,
-        plan: &TablePlan,
-        row: &TableRow,
-        progress: &Progress,
-    ) -> Result<()> {
-        if let Some(counters) = progress.table(&plan.schema.name) {
-            counters.set_state(TableState::Indexing);
-        }
-        let there = catalog::table(connection, self.target.facts(), &plan.target)?;
-        let missing: Vec<&String> = row
-            .deferred
-            .indexes
-            .iter()
-            .filter(|clause| {
-                let name = index_name(clause);
-                !there
-                    .indexes
-                    .iter()
-                    .any(|index| name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&index.name)))
-            })
-            .collect();
-        for statement in create_table::build_indexes_statements(&plan.target, &missing) {
-            connection
-                .execute(statement, "building indexes")
-                .map_err(|error| duplicate(error, &plan.target))?;
-        }
-        self.ledger.set_table_state(connection, plan.id, CopyState::Indexed)?;
-        if let Some(counters) = progress.table(&plan.schema.name) {
-            counters.set_state(TableState::Done);
-        }
-        Ok(())
-    }
-
-    fn add_foreign_keys(
-        &self,
-        tables: &[TablePlan],
-        rows: &BTreeMap<u32, TableRow>,
-        stop: &StopToken,
-    ) -> Result<()> {
-        let mut connection = self.target.loader_control(stop)?;
-        connection.set_answer_timeout(BUILD_PATIENCE);
-        for plan in tables {
-            let Some(row) = rows.get(&plan.id).filter(|row| !row.deferred.foreign_keys.is_empty()) else {
-                continue;
-            };
-            let there = catalog::table(&mut connection, self.target.facts(), &plan.target)?;
-            if !there.foreign_keys.is_empty() {
-                continue; // One ALTER adds all of a table's keys: some there means all there.
-            }
-            let sql = create_table::add_foreign_keys_sql(
-                &plan.target,
-                &row.deferred.foreign_keys,
-                &plan.schema.name.database,
-                &self.transform.route,
-            )?;
-            if let Some(sql) = sql {
-                connection
-                    .execute(sql, "adding foreign keys")
-                    .map_err(|error| error.for_table(&plan.target))?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -466,15 +350,6 @@ fn conflict(names: Vec<String>) -> Result<()> {
     }
     let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
     Err(Error::from(ErrorKind::TargetConflict { count: names.len(), names: shown }).on(Side::Target))
-}
-
-/// A duplicate found by a UNIQUE index after the converge point cannot come from the copy.
-fn duplicate(error: Error, table: &TableName) -> Error {
-    if error.server_error().is_some_and(|server| server.code == 1062) {
-        let what = "a UNIQUE index could not be built, because a value is there twice".to_owned();
-        return Error::from(ErrorKind::Divergence { what }).on(Side::Target).for_table(table);
-    }
-    error.for_table(table)
 }
 
 fn charset_names(facts: &ServerFacts) -> CharsetNames {
@@ -516,34 +391,4 @@ fn definition(
     let keep: Vec<&str> = key.iter().map(String::as_str).collect();
     let notes = rewrites.into_iter().map(|rewrite| format!("{} ({})", rewrite.what, rewrite.why)).collect();
     Ok((definition.without_deferred(&plan.target, &keep), notes))
-}
-
-/// Returns the name of an index from its clause.
-fn index_name(clause: &str) -> Option<String> {
-    let table = CreateTable::parse(&format!("CREATE TABLE `t` (\n  {clause}\n) ENGINE=InnoDB")).ok()?;
-    match &table.definitions().first()?.kind {
-        DefinitionKind::Index { name, .. } => Some(name.clone()),
-        DefinitionKind::Column { .. }
-        | DefinitionKind::PrimaryKey { .. }
-        | DefinitionKind::ForeignKey { .. }
-        | DefinitionKind::Check
-        | DefinitionKind::Other => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::index_name;
-
-    #[test]
-    fn names_of_all_sorts_of_indexes() {
-        for (clause, name) in [
-            ("KEY `a``b` (`x`)", "a`b"),
-            ("UNIQUE KEY `u` (`x`,`y`(10))", "u"),
-            ("FULLTEXT KEY `f` (`t`) /*!50100 WITH PARSER `ngram` */", "f"),
-            ("KEY `e` ((lower(`x`)))", "e"),
-        ] {
-            assert_eq!(index_name(clause).as_deref(), Some(name), "{clause}");
-        }
-    }
 }

@@ -3,12 +3,15 @@
 #![allow(clippy::print_stderr, reason = "seeds and figures belong into a test's output")]
 mod apply;
 mod binlog_decode;
+mod cascades;
 mod check;
 mod check_live;
 mod check_structure;
 mod connect;
+mod cutover;
 mod keyless;
 mod migrate;
+mod spool;
 mod structure;
 mod support;
 mod tidy;

@@ -1,16 +1,12 @@
-//! Changes on their way to the target: several statements in one packet, several source transactions in one commit.
-//!
-//! The statements of a batch travel in one packet, the checkpoint row and the COMMIT in a second one once the answers were
-//! found right, so that a batch costs two round trips. A source transaction that is larger than a packet should be is sent in parts inside the same target transaction, so
-//! that memory stays bounded.
+//! Changes as statements: several rows in one statement, several statements in one packet, and what each must answer.
 use std::sync::Arc;
 
-use crate::data::{Gtid, GtidSet, Value};
+use crate::data::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::write::InsertForm;
-use crate::target::ledger::Ledger;
 use crate::wire::{Connection, Done};
 
+use super::change::Span;
 use super::tables::TargetTable;
 
 /// Rows that one statement takes at most.
@@ -21,7 +17,8 @@ const STATEMENT_BYTES_MAX: usize = 256 << 10;
 /// What the answer to a statement must be.
 struct Expectation {
     table: Arc<TargetTable>,
-    gtid: Option<Gtid>,
+    /// The transaction of the statement's first change.
+    span: Arc<Span>,
     kind: StatementKind,
     rows: u64,
     warnings: u64,
@@ -39,63 +36,28 @@ enum StatementKind {
 
 /// Statements that were not sent yet.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct Statements {
     sql: Vec<u8>,
     expectations: Vec<Expectation>,
     /// The last statement may take more rows; where it starts.
     open: Option<usize>,
-    /// Something was sent already and its transaction is open.
-    begun: bool,
-    /// Source transactions that end in this batch.
-    done: GtidSet,
-    transactions: u64,
-    row_events: u64,
 }
 
-/// What a commit carried.
-#[derive(Default, Debug, PartialEq)]
-pub(super) struct Committed {
-    pub(super) done: GtidSet,
-    pub(super) transactions: u64,
-    pub(super) row_events: u64,
-}
-
-impl Batch {
+impl Statements {
     /// Returns how many bytes wait to be sent.
     pub(super) fn byte_count(&self) -> usize {
         self.sql.len()
     }
 
-    /// Returns whether there is nothing to send and nothing to record.
+    /// Returns whether there is nothing to send.
     pub(super) fn is_empty(&self) -> bool {
-        self.sql.is_empty() && !self.begun && self.done.is_empty()
-    }
-
-    /// Returns whether there is anything that changes data.
-    pub(super) fn has_changes(&self) -> bool {
-        !self.sql.is_empty() || self.begun
-    }
-
-    /// Returns how many source transactions wait.
-    pub(super) fn transaction_count(&self) -> u64 {
-        self.transactions
-    }
-
-    /// Ends a source transaction.
-    pub(super) fn end_transaction(&mut self, gtid: &Gtid) {
-        self.done.insert(gtid);
-        self.transactions += 1;
-    }
-
-    /// Counts a row event.
-    pub(super) fn count_row(&mut self) {
-        self.row_events += 1;
+        self.sql.is_empty()
     }
 
     pub(super) fn insert(
         &mut self,
         table: &Arc<TargetTable>,
-        gtid: Option<&Gtid>,
+        span: &Arc<Span>,
         after: &[Value],
         form: InsertForm,
     ) -> Result<()> {
@@ -103,7 +65,7 @@ impl Batch {
         if self.continues(table, kind) {
             self.sql.push(b',');
         } else {
-            self.begin(table, gtid, kind);
+            self.begin(table, span, kind);
             table.writer.begin_insert(&mut self.sql);
         }
         let warnings = table.writer.push_row(&mut self.sql, after)?;
@@ -114,7 +76,7 @@ impl Batch {
     pub(super) fn delete(
         &mut self,
         table: &Arc<TargetTable>,
-        gtid: Option<&Gtid>,
+        span: &Arc<Span>,
         before: &[Value],
         strict: bool,
     ) -> Result<()> {
@@ -122,7 +84,7 @@ impl Batch {
         // Without a key, one statement takes one of several equal rows.
         let first = table.writer.is_keyless() || !self.continues(table, kind);
         if first {
-            self.begin(table, gtid, kind);
+            self.begin(table, span, kind);
             table.writer.begin_delete(&mut self.sql);
         }
         table.writer.push_deleted(&mut self.sql, before, first)?;
@@ -133,11 +95,11 @@ impl Batch {
     pub(super) fn update(
         &mut self,
         table: &Arc<TargetTable>,
-        gtid: Option<&Gtid>,
+        span: &Arc<Span>,
         before: &[Value],
         after: &[Value],
     ) -> Result<()> {
-        self.begin(table, gtid, StatementKind::Update);
+        self.begin(table, span, StatementKind::Update);
         let warnings = table.writer.push_update(&mut self.sql, before, after)?;
         self.count(warnings);
         self.open = None;
@@ -154,12 +116,12 @@ impl Batch {
         })
     }
 
-    fn begin(&mut self, table: &Arc<TargetTable>, gtid: Option<&Gtid>, kind: StatementKind) {
+    fn begin(&mut self, table: &Arc<TargetTable>, span: &Arc<Span>, kind: StatementKind) {
         self.end_statement();
         self.open = Some(self.sql.len());
         self.expectations.push(Expectation {
             table: table.clone(),
-            gtid: gtid.cloned(),
+            span: span.clone(),
             kind,
             rows: 0,
             warnings: 0,
@@ -188,63 +150,27 @@ impl Batch {
         }
     }
 
-    /// Sends what there is without committing: the source transaction under way is larger than a batch.
-    pub(super) fn send_part(&mut self, target: &mut Connection) -> Result<()> {
+    /// Sends the statements, after a BEGIN unless the transaction is open, and compares each answer with what the change
+    /// must have done. On an error the transaction must be rolled back.
+    pub(super) fn send(mut self, target: &mut Connection, is_begun: bool) -> Result<()> {
         self.end_statement();
-        self.send(target)
-    }
-
-    /// Sends what there is, verifies it, records it, and commits. On an error nothing is known of the batch: read the
-    /// checkpoint.
-    ///
-    /// The COMMIT travels apart from the changes: a change that does not fit its row is no error to the server, so the
-    /// answers must be looked at before anything is made durable.
-    pub(super) fn commit(
-        &mut self,
-        target: &mut Connection,
-        ledger: &Ledger,
-        known: &GtidSet,
-    ) -> Result<Committed> {
-        self.end_statement();
-        if !self.sql.is_empty() {
-            self.send(target)?;
-        }
-        let checkpoint = ledger.checkpoint_statement(0, &known.union(&self.done));
-        let end = if self.begun { format!("{checkpoint};COMMIT") } else { checkpoint };
-        target.execute(end, "recording what was applied")?;
-        self.begun = false;
-        Ok(Committed {
-            done: std::mem::take(&mut self.done),
-            transactions: std::mem::take(&mut self.transactions),
-            row_events: std::mem::take(&mut self.row_events),
-        })
-    }
-
-    /// Sends the statements inside a transaction and compares each answer with what the change must have done.
-    fn send(&mut self, target: &mut Connection) -> Result<()> {
+        let before = usize::from(!is_begun);
         let mut packet = Vec::with_capacity(self.sql.len() + 8);
-        let before = usize::from(!self.begun);
-        if !self.begun {
+        if !is_begun {
             packet.extend_from_slice(b"BEGIN;");
         }
         packet.extend_from_slice(&self.sql);
-        if packet.last() == Some(&b';') {
-            packet.pop();
-        }
+        packet.pop();
         let mut answers = Vec::with_capacity(self.expectations.len() + 1);
         let sent = target.execute_all(&packet, "applying changes", &mut answers);
-        let expectations = std::mem::take(&mut self.expectations);
-        for (expectation, answer) in expectations.iter().zip(answers.iter().skip(before)) {
+        for (expectation, answer) in self.expectations.iter().zip(answers.iter().skip(before)) {
             expectation.verify(answer)?;
         }
-        if let Err(error) = sent {
-            let failed = answers.len().checked_sub(before).and_then(|position| expectations.get(position));
-            return Err(explain(error, failed));
-        }
-        self.sql.clear();
-        self.sql.shrink_to(4 << 20);
-        self.begun = true;
-        Ok(())
+        sent.map_err(|error| {
+            let failed =
+                answers.len().checked_sub(before).and_then(|position| self.expectations.get(position));
+            explain(error, failed)
+        })
     }
 }
 
@@ -278,11 +204,7 @@ impl Expectation {
     }
 
     fn locate(&self, error: Error) -> Error {
-        let error = error.for_table(&self.table.source);
-        match &self.gtid {
-            Some(gtid) => error.at(gtid),
-            None => error,
-        }
+        error.for_table(&self.table.source).at(&self.span)
     }
 }
 
