@@ -176,6 +176,7 @@ impl Migration {
             spool,
             stop,
             progress,
+            spool: None,
             tables: Vec::new(),
             loaded: Vec::new(),
             rewrites: Vec::new(),

@@ -5,6 +5,8 @@ mod apply;
 mod binlog_decode;
 mod cascades;
 mod check;
+mod check_live;
+mod check_structure;
 mod connect;
 mod cutover;
 mod divergence;
