@@ -1,6 +1,7 @@
 //! One task file, read and checked.
 use std::path::{Path, PathBuf};
 
+use dts_core::binlog_applier::OnDivergence;
 use dts_core::checker::{CheckMethod, CheckMode, CheckOptions};
 use dts_core::error::{ErrorKind, Result};
 use dts_core::full_loader::{LoadMethod, RateLimit};
@@ -59,6 +60,8 @@ const TARGET_KINDS: [(&str, EndpointKind); 3] = [
 const ACCESS_TYPES: [(&str, ()); 4] = [("public", ()), ("direct-connect", ()), ("vpn", ()), ("cvm", ())];
 const LOAD_METHODS: [(&str, LoadMethod); 3] =
     [("auto", LoadMethod::Auto), ("load-data", LoadMethod::LoadData), ("insert", LoadMethod::Insert)];
+const ON_DIVERGENCE: [(&str, OnDivergence); 3] =
+    [("stop", OnDivergence::Stop), ("repair", OnDivergence::Repair), ("log", OnDivergence::Log)];
 /// The modes of a comparison by name; the command line uses the same words.
 pub(crate) const CHECK_MODES: [(&str, CheckMode); 4] = [
     ("full", CheckMode::Full),
@@ -126,7 +129,7 @@ impl TaskFile {
         options.objects = object_kinds(&section)?;
 
         load(&root.section("load", LOAD_KEYS)?, &mut options)?;
-        apply(&root.section("apply", &["workers", "spool_gib_max"])?, &mut options)?;
+        apply(&root.section("apply", &["workers", "on_divergence", "spool_gib_max"])?, &mut options)?;
         options.apply.spool_folder = Some(home.join("spool").join(&options.name));
         let check = check(&root.section("check", CHECK_KEYS)?)?;
         options.validate_ignore = root.section("validate", &["ignore"])?.strings("ignore")?;
@@ -182,6 +185,9 @@ fn load(section: &Section<'_, '_>, options: &mut MigrationOptions) -> Result<()>
 fn apply(section: &Section<'_, '_>, options: &mut MigrationOptions) -> Result<()> {
     if let Some(workers) = section.integer("workers", THREADS)? {
         options.apply.workers = usize::try_from(workers).unwrap_or(usize::MAX);
+    }
+    if let Some(what) = section.choice("on_divergence", &ON_DIVERGENCE)? {
+        options.apply.on_divergence = what;
     }
     if let Some(gib) = section.integer("spool_gib_max", 1..=1 << 20)? {
         options.apply.spool_bytes_max = gib << 30;
@@ -279,6 +285,7 @@ mod tests {
             (4, 16 << 20, 0)
         );
         assert_eq!((options.apply.workers, options.apply.spool_bytes_max), (4, 50 << 30));
+        assert_eq!(options.apply.on_divergence, OnDivergence::Stop);
         assert_eq!(task.check.mode, CheckMode::Partial);
         assert_eq!((task.check.method, task.check.threads), (CheckMethod::Digest, 2));
         assert_eq!(task.check.threads_running_max, None);
@@ -318,6 +325,10 @@ mod tests {
         refused(&with("load", "threads = 65"), &["load.threads is '65'"]);
         refused(&with("load", "threads = -1"), &["load.threads is '-1'"]);
         refused(&with("load", "rows_per_second_max = 99999999999999999999999"), &["rows_per_second_max"]);
+        refused(
+            &with("apply", "on_divergence = 'ignore'"),
+            &["apply.on_divergence is 'ignore'", "expected one of 'stop'"],
+        );
         refused(&with("check", "ratio = 0"), &["check.ratio is '0'"]);
         refused(&with("check", "ratio = 100.5"), &["check.ratio is '100.5'"]);
         refused(&with("check", "mode = 'ful'"), &["check.mode is 'ful'", "expected 'full'"]);

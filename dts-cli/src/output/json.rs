@@ -61,6 +61,8 @@ pub(crate) struct StatusDocument {
     pub(crate) applied_position: Option<String>,
     pub(crate) target_position: Option<String>,
     pub(crate) retries: u64,
+    pub(crate) divergences: u64,
+    pub(crate) conflicts: u64,
     pub(crate) allowed_actions: Vec<String>,
     pub(crate) next_action: String,
     pub(crate) error: Option<ErrorDocument>,

@@ -58,7 +58,11 @@ impl Migration {
         observer: &dyn Fn(&CutoverStep),
     ) -> Result<CutoverReport> {
         let ends = self.connect(stop)?;
-        self.beside_applier(&ends, apply_here, stop, |stop| {
+        let mut target = ends.target.control(stop)?;
+        let task = if ends.ledger.exists(&mut target)? { ends.ledger.task(&mut target)? } else { None };
+        // Once triggers are being created no change may be applied any more.
+        let applies = apply_here && task.is_some_and(|task| task.phase == Phase::InSync);
+        self.beside_applier(&ends, applies, stop, |stop| {
             let mut run = CutoverRun::new(self, &ends, options, hook, stop, observer)?;
             run.whole().map_err(|error| error.in_stage(Stage::CutOver))?;
             Ok(run.report)

@@ -7,12 +7,13 @@
 //! that phase, and [`Migration::complete`] takes it up from there.
 use std::time::{Duration, Instant};
 
-use super::{Ends, Migration, Run};
+use super::{Ends, Migration, Run, receiver};
 use crate::binlog_applier::{ApplyMode, ApplyUntil};
 use crate::data::{GtidSet, ObjectKind, Position, TableName};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::progress::{Progress, Step, StepState};
 use crate::server;
+use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::{self, Structure};
 use crate::target::TargetEndpoint;
@@ -111,19 +112,20 @@ impl Migration {
         let ends = self.connect(stop)?;
         let mut target = ends.target.control(stop)?;
         let task = if ends.ledger.exists(&mut target)? { ends.ledger.task(&mut target)? } else { None };
-        let phase = task.map(|task| task.phase);
-        match phase {
-            None => return Err(refused("not begun yet", "run")),
-            Some(Phase::Ended) => return Err(refused("completed or stopped", "nothing, the task has ended")),
-            Some(Phase::Completing) => {}
-            Some(Phase::InSync) => {
+        let Some(task) = task else { return Err(refused("not begun yet", "run")) };
+        match task.phase {
+            Phase::Ended => return Err(refused("completed or stopped", "nothing, the task has ended")),
+            Phase::Completing => {}
+            Phase::InSync => {
                 if !immediately {
-                    self.catch_up(&ends, &mut target, stop, progress)?;
+                    receiver::beside(&self.options, &ends, &task, stop, progress, |spool, stop| {
+                        self.catch_up(&ends, &mut target, spool, stop, progress)
+                    })?;
                 }
                 lock(&ends.ledger, &mut target, stop)?;
                 ends.ledger.set_phase(&mut target, Phase::Completing)?;
             }
-            Some(_) => return Err(refused("not in sync yet", "run --until synced")),
+            _ => return Err(refused("not in sync yet", "run --until synced")),
         }
         let structure =
             Structure::new(&ends.source, &ends.target, &ends.ledger, &ends.transform, self.options.objects);
@@ -152,15 +154,16 @@ impl Migration {
         &self,
         ends: &Ends,
         target: &mut Connection,
+        spool: Option<&Spool>,
         stop: &StopToken,
         progress: &Progress,
     ) -> Result<()> {
         let run = Run {
             options: &self.options,
             ends,
+            spool,
             stop,
             progress,
-            spool: None,
             tables: Vec::new(),
             loaded: Vec::new(),
             rewrites: Vec::new(),

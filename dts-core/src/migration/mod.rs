@@ -209,11 +209,12 @@ impl Migration {
         let task = ends.ledger.task(&mut ends.target.control(stop)?)?;
         let task = task.ok_or_else(|| Error::internal("a task that applies has no row"))?;
         receiver::beside(&self.options, ends, &task, stop, &Progress::new(), |spool, stop| {
-            Self::with_applier(ends, spool, stop, work)
+            self.with_applier(ends, spool, stop, work)
         })
     }
 
     fn with_applier<T>(
+        &self,
         ends: &Ends,
         spool: Option<&Spool>,
         stop: &StopToken,
@@ -228,7 +229,8 @@ impl Migration {
                     &ends.ledger,
                     &ends.transform,
                     ApplyMode::Strict,
-                );
+                )
+                .with_options(self.options.apply.clone());
                 if let Some(spool) = spool {
                     applier = applier.reading_from(spool);
                 }
@@ -484,7 +486,8 @@ impl Run<'_> {
             &self.ends.ledger,
             &self.ends.transform,
             mode,
-        );
+        )
+        .with_options(self.options.apply.clone());
         if let Some(spool) = self.spool {
             applier = applier.reading_from(spool);
         }

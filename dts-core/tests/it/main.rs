@@ -9,6 +9,8 @@ mod check_live;
 mod check_structure;
 mod connect;
 mod cutover;
+mod divergence;
+mod key_identity;
 mod keyless;
 mod migrate;
 mod spool;
