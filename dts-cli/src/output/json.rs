@@ -261,6 +261,8 @@ pub(crate) struct CompletionDocument {
     pub(crate) events: usize,
     pub(crate) programs: usize,
     pub(crate) views: usize,
+    /// Tables whose AUTO_INCREMENT was raised.
+    pub(crate) counters: usize,
     pub(crate) rewrites: Vec<String>,
     pub(crate) seconds: f64,
 }
@@ -280,6 +282,7 @@ impl CompletionDocument {
             events: report.events,
             programs: report.programs,
             views: report.views,
+            counters: report.counters,
             rewrites: report.rewrites.clone(),
             seconds: report.elapsed.as_secs_f64(),
         }
