@@ -176,7 +176,6 @@ impl Migration {
             spool,
             stop,
             progress,
-            spool: None,
             tables: Vec::new(),
             loaded: Vec::new(),
             rewrites: Vec::new(),
