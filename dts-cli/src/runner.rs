@@ -365,7 +365,7 @@ impl<'a> Runner<'a> {
             What::Complete { immediately } => {
                 let report =
                     self.patiently(|| self.job.engine.complete(immediately, &round, &self.fresh_progress()))?;
-                let document = CompletionDocument::new(self.job.task, &report);
+                let document = CompletionDocument::new(self.job.task, immediately, &report);
                 self.desk().target_position.clone_from(&report.target_position);
                 self.record("completion", &document)?;
                 self.advance(State::Completed, "completed", None)?;

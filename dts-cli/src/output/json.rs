@@ -255,8 +255,10 @@ pub(crate) struct CompletionDocument {
     pub(crate) applied_position: Option<String>,
     /// The target's own position after everything.
     pub(crate) target_position: Option<String>,
-    /// What the source had beyond that; only with `--immediately`.
+    /// What the source had beyond that, when it had anything.
     pub(crate) not_applied: Option<String>,
+    /// Whether lag 0 was not waited for.
+    pub(crate) immediately: bool,
     pub(crate) triggers: usize,
     pub(crate) events: usize,
     pub(crate) programs: usize,
@@ -269,7 +271,7 @@ pub(crate) struct CompletionDocument {
 
 impl CompletionDocument {
     /// Takes what a completion reports.
-    pub(crate) fn new(task: &str, report: &CompletionReport) -> Self {
+    pub(crate) fn new(task: &str, immediately: bool, report: &CompletionReport) -> Self {
         let text = |position: &Option<Position>| position.as_ref().map(Position::to_string);
         CompletionDocument {
             task: task.to_owned(),
@@ -277,6 +279,7 @@ impl CompletionDocument {
             source_position: text(&report.source_position),
             applied_position: text(&report.applied_position),
             target_position: report.target_position.clone(),
+            immediately,
             not_applied: (!report.not_applied.is_empty()).then(|| report.not_applied.to_string()),
             triggers: report.triggers,
             events: report.events,
