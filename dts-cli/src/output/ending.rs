@@ -2,6 +2,7 @@
 use dts_core::migration::State;
 use serde_json::{Value, json};
 
+use super::cutover;
 use super::format::{counted, duration};
 use super::json::{CompletionDocument, RemainsDocument};
 use crate::runner::Outcome;
@@ -13,6 +14,9 @@ const SHOWN: usize = 30;
 pub(crate) fn answer(task: &str, state: State, outcome: &Outcome) -> (Value, String) {
     if let Some(completion) = &outcome.completion {
         return (json!(completion), completed(completion));
+    }
+    if let Some(document) = &outcome.cutover {
+        return (json!(document), cutover::done(document));
     }
     if let Some(remains) = &outcome.remains {
         return (json!(remains), stopped(remains));

@@ -3,6 +3,7 @@
 use dts_core::checker::{
     CheckMode, CheckReport, ColumnValues, Conclusion, DifferenceKind, StructureReport, WritersReport,
 };
+use dts_core::cutover::{CutoverReport, CutoverStep};
 use dts_core::data::Position;
 use dts_core::error::Error;
 use dts_core::migration::{CompletionReport, Remains, State};
@@ -288,6 +289,53 @@ impl CompletionDocument {
             counters: report.counters,
             rewrites: report.rewrites.clone(),
             seconds: report.elapsed.as_secs_f64(),
+        }
+    }
+}
+
+/// How the writers went over to the target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CutoverDocument {
+    pub(crate) task: String,
+    /// Nothing was changed.
+    pub(crate) dry_run: bool,
+    /// An earlier call had begun it.
+    pub(crate) resumed: bool,
+    pub(crate) steps: Vec<CutoverStepDocument>,
+    /// Where the source was after its last write.
+    pub(crate) source_position: Option<String>,
+    /// The target's own position when it was opened.
+    pub(crate) target_position: Option<String>,
+    /// From the first refused write on the source until the target was open; null when another call closed the gate.
+    pub(crate) write_stop_seconds: Option<f64>,
+    pub(crate) rewrites: Vec<String>,
+}
+
+/// A step of a cut-over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CutoverStepDocument {
+    pub(crate) name: String,
+    pub(crate) saw: Vec<String>,
+    pub(crate) seconds: f64,
+}
+
+impl CutoverDocument {
+    /// Takes what a cut-over reports.
+    pub(crate) fn new(task: &str, report: &CutoverReport) -> Self {
+        let step = |step: &CutoverStep| CutoverStepDocument {
+            name: step.name.name().to_owned(),
+            saw: step.saw.clone(),
+            seconds: step.took.as_secs_f64(),
+        };
+        CutoverDocument {
+            task: task.to_owned(),
+            dry_run: report.dry_run,
+            resumed: report.resumed,
+            steps: report.steps.iter().map(step).collect(),
+            source_position: report.source_position.clone(),
+            target_position: report.target_position.clone(),
+            write_stop_seconds: report.write_stop.map(|stop| stop.as_secs_f64()),
+            rewrites: report.rewrites.clone(),
         }
     }
 }
