@@ -33,12 +33,22 @@ pub fn measure(command: &mut Command) -> io::Result<Usage> {
     Ok(Usage { wall: begun.elapsed().as_secs_f64(), cpu: after.0 - before.0, rss_mib: after.1 })
 }
 
+/// Returns what this process itself has used so far; `wall` is 0.
+pub fn own_usage() -> Usage {
+    let (cpu, rss_mib) = used_by(libc::RUSAGE_SELF);
+    Usage { wall: 0.0, cpu, rss_mib }
+}
+
 /// CPU seconds of all children that ended, and the largest memory of one of them in MiB (never goes down).
 fn children() -> (f64, f64) {
+    used_by(libc::RUSAGE_CHILDREN)
+}
+
+fn used_by(whom: libc::c_int) -> (f64, f64) {
     // SAFETY: getrusage fills the struct that it is given, and the struct is plain data.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
+        libc::getrusage(whom, &mut usage);
         usage
     };
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;

@@ -38,7 +38,8 @@ impl TableKeys {
     /// `referenced`: the lists of columns that other tables' foreign keys refer to. `is_tied`: its changes change rows elsewhere,
     /// or are made so, by foreign keys.
     pub(in super::super) fn new(schema: &TableSchema, referenced: &[Vec<String>], is_tied: bool) -> Self {
-        let position = |name: &String| schema.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
+        let position =
+            |name: &String| schema.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
         let row_key = schema.row_key();
         let of_index = |index: &crate::data::Index| Key {
             space: hash(&("index", &schema.name, &index.name)),
