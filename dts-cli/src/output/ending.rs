@@ -52,7 +52,9 @@ pub(crate) fn completed(document: &CompletionDocument) -> String {
         Some(missing) if document.immediately => line("NOT on the target", missing),
         Some(later) => line(
             "came later",
-            &format!("{later} (heartbeats of the source; if an application wrote it, it is not on the target)"),
+            &format!(
+                "{later} (heartbeats of the source; if an application wrote it, it is not on the target)"
+            ),
         ),
         None => {}
     }

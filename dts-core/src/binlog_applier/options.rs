@@ -40,6 +40,20 @@ pub struct BinlogApplyOptions {
     pub spool_bytes_max: u64,
     /// Folder for the spool; without one nothing is spooled and the source's log must last for the copy.
     pub spool_folder: Option<PathBuf>,
+    /// Which engine applies.
+    pub engine: EngineChoice,
+}
+
+/// Which engine applies changes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum EngineChoice {
+    /// Windows while far behind, transactions near the head.
+    #[default]
+    Automatic,
+    /// Always windows: stretches of log in which each row is written once.
+    Windows,
+    /// Always transaction by transaction.
+    Transactions,
 }
 
 impl Default for BinlogApplyOptions {
@@ -49,6 +63,7 @@ impl Default for BinlogApplyOptions {
             on_divergence: OnDivergence::Stop,
             spool_bytes_max: 50 << 30,
             spool_folder: None,
+            engine: EngineChoice::Automatic,
         }
     }
 }

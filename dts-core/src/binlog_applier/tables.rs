@@ -32,6 +32,10 @@ pub(super) struct TargetTable {
     pub(super) cascades: Option<Cascades>,
     /// What its changes touch.
     pub(super) keys: TableKeys,
+    /// The columns of those indexes; `None` when some value in them is computed by the server.
+    pub(super) unique_columns: Option<Vec<usize>>,
+    /// A change applied twice counts twice: all of them go in the order of the log.
+    pub(super) in_order: bool,
 }
 
 impl TargetTable {
@@ -111,9 +115,14 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// Forgets what is known of all tables: a schema change was applied, or another log file begins.
+    /// Forgets what is known of all tables: a schema change was applied.
     pub(super) fn forget(&mut self) {
         self.by_name.clear();
+        self.by_id.clear();
+    }
+
+    /// Forgets the numbers of tables: another log file begins, and a server that was restarted gives them anew.
+    pub(super) fn forget_numbers(&mut self) {
         self.by_id.clear();
     }
 
@@ -126,7 +135,12 @@ impl<'a> Tables<'a> {
         let schema = catalog::table(&mut connection, self.target.facts(), &target_name)
             .map_err(|error| error.for_table(name))?;
         let key = schema.row_key().map(|key| key.index).unwrap_or_default();
-        let has_other_unique = schema.indexes.iter().any(|index| index.unique && index.name != key);
+        let others = || schema.indexes.iter().filter(|index| index.unique && index.name != key);
+        let has_other_unique = others().next().is_some();
+        let unique_columns = others()
+            .flat_map(|index| &index.parts)
+            .map(|part| part.column.filter(|&column| !schema.columns[column].generated))
+            .collect();
         let referred = catalog::referred_columns(&mut connection, &target_name)?;
         let row_alias = self.target.facts().is_mysql_at_least(8, 0, 20);
         let snapshot = self.snapshots.get(name).cloned();
@@ -141,8 +155,17 @@ impl<'a> Tables<'a> {
         let is_tied = !self.cascades_are_logged && (is_child || cascades.is_some());
         let keys = TableKeys::new(&schema, &referred, is_tied);
         let writer = TableWriter::new(schema, row_alias);
-        let source = name.clone();
-        let table = Arc::new(TargetTable { source, writer, snapshot, has_other_unique, cascades, keys });
+        let in_order = writer.is_keyless() || snapshot.is_some() || is_tied;
+        let table = Arc::new(TargetTable {
+            source: name.clone(),
+            writer,
+            snapshot,
+            has_other_unique,
+            unique_columns,
+            in_order,
+            cascades,
+            keys,
+        });
         self.by_name.insert(name.clone(), table.clone());
         Ok(table)
     }
