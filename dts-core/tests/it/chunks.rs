@@ -187,8 +187,19 @@ fn every_key(generation: Generation) {
     let mut dice = Dice(seed());
     let writer = Writer::start(&pair.source, move |connection, _| {
         let n = dice.roll(1000);
-        let table = ["dense", "negative", "gaps", "auto_zero", "unique_key", "b_then_a", "by_range"]
-            [usize::try_from(dice.roll(7)).unwrap()];
+        let tables = [
+            "dense",
+            "negative",
+            "gaps",
+            "auto_zero",
+            "unique_key",
+            "b_then_a",
+            "by_range",
+            "enum_first",
+            "enum_second",
+            "set_key",
+        ];
+        let table = tables[usize::try_from(dice.roll(10)).unwrap()];
         let sql = match dice.roll(4) {
             0 => format!("DELETE FROM cut.{table} WHERE k = {n}"),
             1 => format!("UPDATE cut.{table} SET k = {} WHERE k = {n}", dice.roll(5000)),

@@ -6,10 +6,11 @@ use dts_core::migration::{Migration, Until};
 use dts_core::progress::Progress;
 use dts_core::source::SourceOptions;
 use dts_core::stop::StopToken;
+use dts_core::target::TargetOptions;
 use dts_core::transform::{Route, Transform};
 use dts_core::validator::TaskType;
-use dts_core::wire::{ConnectionOptions, Secret};
-use dts_testbed::{Server, dump};
+use dts_core::wire::{Address, ConnectionOptions, Secret, TlsMode};
+use dts_testbed::{Proxy, Server, dump};
 use mysql::prelude::Queryable;
 
 use crate::support::{Generation, Pair, Writer, connection, run, select};
@@ -205,4 +206,104 @@ fn no_lock_and_no_long_transaction_on_an_old_source() {
 #[test]
 fn no_lock_and_no_long_transaction_on_a_new_source() {
     gentle(Generation::New);
+}
+
+/// Connections break in the middle of rows, before a COMMIT, and after one whose answer is lost; a chunk is neither lost nor loaded
+/// twice (mydumper PR 1162).
+fn broken_connections(generation: Generation) {
+    let pair = Pair::start(generation);
+    fill(&pair.source, 40_000);
+    let (to_source, to_target) = (Proxy::start(pair.source.addr()), Proxy::start(pair.target.addr()));
+    let through = |proxy: &Proxy| {
+        let address = Address::Tcp { host: "127.0.0.1".into(), port: proxy.port() };
+        let mut options = ConnectionOptions::new(address, "root", Secret::new(""));
+        // The proxy must see what is sent.
+        options.tls.mode = TlsMode::Disabled;
+        options
+    };
+    let mut options = pair.options("broken", &["z"]);
+    options.source = SourceOptions::new(through(&to_source));
+    options.target = TargetOptions::new(through(&to_target));
+    options.load.chunk_bytes = 256 << 10;
+    options.load.rate_limit.set(40_000);
+    let migration = Migration::new(options);
+    let contains = |bytes: &[u8], text: &[u8]| bytes.windows(text.len()).any(|part| part == text);
+    let writer = Writer::start(&pair.source, |connection, step| {
+        connection.query_drop(format!("UPDATE z.t SET a = a + 1 WHERE id = {}", step * 37 % 40_000)).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+    });
+    let progress = Progress::new();
+    let report = std::thread::scope(|scope| {
+        let run = scope.spawn(|| migration.run(Until::Synced, &StopToken::new(), &progress));
+        let mut triggered = 0;
+        for fault in 0..5 {
+            let enough = fault * 6_000 + 1;
+            while progress.snapshot().rows_done < enough && !run.is_finished() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            match fault {
+                0 => to_target.cut_after_client_bytes(100_000),
+                1 => {
+                    to_target.cut_when(move |bytes| contains(bytes, b"`chunk`") && contains(bytes, b"COMMIT"))
+                }
+                2 => to_target
+                    .cut_before(move |bytes| contains(bytes, b"`chunk`") && contains(bytes, b"COMMIT")),
+                3 => to_source.cut(),
+                _ => to_target.cut(),
+            }
+            while !(to_target.has_triggered() || run.is_finished()) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            triggered += u64::from(!run.is_finished());
+        }
+        assert!(triggered >= 4, "the copy was over after {triggered} faults");
+        run.join().unwrap().unwrap()
+    });
+    assert!(progress.snapshot().retries >= 4, "{} retries", progress.snapshot().retries);
+    assert_eq!(report.tables[0].rows, 40_000);
+    eprintln!("{} of {} chunks copied again", report.tables[0].chunks_copied_again, report.tables[0].chunks);
+    writer.finish();
+    run(&migration, Until::Synced);
+    dump::assert_equal(&pair.source, &pair.target, "z");
+}
+
+#[test]
+fn broken_connections_old_to_new() {
+    broken_connections(Generation::Old);
+}
+
+#[test]
+fn broken_connections_new_to_new() {
+    broken_connections(Generation::New);
+}
+
+/// LOCAL makes the server leave out a row that it cannot store, with a warning only: counted, and an error (mydumper PR 839).
+#[test]
+fn rows_that_the_target_leaves_out_are_an_error() {
+    let pair = Pair::start(Generation::New);
+    fill(&pair.source, 2_000);
+    make_ledger(&pair);
+    let migration = pair.migration("fewer", &["z"]);
+    let mut lock = pair.target.root();
+    lock.query_drop("LOCK TABLES __dts__.chunk READ").unwrap();
+    let stop = StopToken::new();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| migration.run(Until::Synced, &stop, &Progress::new()));
+        wait_for(&pair.target, "Waiting for table metadata lock");
+        stop.stop();
+        assert!(first.join().unwrap().is_err());
+    });
+    lock.query_drop("UNLOCK TABLES").unwrap();
+    let chunks = "SELECT COUNT(*) FROM __dts__.chunk WHERE task = 'fewer'";
+    while pair.target.query_one::<u64>(chunks) == 0 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // As if nothing had been copied, and somebody had given the table an index that the rows do not fit.
+    pair.target.exec(
+        "TRUNCATE TABLE z.t; DELETE FROM __dts__.chunk WHERE task = 'fewer'; ALTER TABLE z.t ADD UNIQUE KEY once (a)",
+    );
+    let error = migration.run(Until::Synced, &StopToken::new(), &Progress::new()).unwrap_err();
+    assert_eq!(error.code().to_string(), "DTS-5001", "{error}");
+    assert_eq!(pair.target.query_one::<u64>(chunks), 0);
+    assert_eq!(pair.target.query_one::<u64>("SELECT COUNT(*) FROM z.t"), 0, "taken back");
 }
