@@ -176,6 +176,8 @@ pub struct ApplySnapshot {
     pub workers_busy: usize,
     /// Rows written for the row events of this run: fewer, where several changes of one row were one.
     pub rows_written: u64,
+    /// Deadlocks and lock wait timeouts on the target in this run.
+    pub conflicts: u64,
 }
 
 /// Everything at one moment.
@@ -210,8 +212,6 @@ pub struct ProgressSnapshot {
     pub apply: ApplySnapshot,
     /// How often something was tried again.
     pub retries: u64,
-    /// Transactions that had to wait for another one that touches the same rows, in this run.
-    pub conflicts: u64,
     /// Changes that did not fit the target's row, and were repaired or left out as `apply.on_divergence` says, in this run.
     pub divergences: u64,
     /// The newest position known of the source.
@@ -253,7 +253,6 @@ struct Shared {
     apply: Mutex<ApplySnapshot>,
     retries: AtomicU64,
     divergences: AtomicU64,
-    conflicts: AtomicU64,
     in_sync: AtomicBool,
     positions: Mutex<(Option<Position>, Option<Position>)>,
 }
@@ -337,6 +336,11 @@ impl Progress {
         (apply.workers_busy, apply.workers) = (busy, all);
     }
 
+    /// Counts a deadlock or lock wait timeout of an apply worker.
+    pub fn add_conflict(&self) {
+        lock(&self.0.apply).conflicts += 1;
+    }
+
     /// Adds received binary log.
     pub fn add_binlog_bytes(&self, bytes: u64) {
         self.0.binlog_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -362,11 +366,6 @@ impl Progress {
     /// Counts one more attempt.
     pub fn add_retry(&self) {
         self.0.retries.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts transactions that had to wait for another one.
-    pub fn add_conflicts(&self, count: u64) {
-        self.0.conflicts.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Counts changes that did not fit the target's row and did not stop the task.
@@ -439,7 +438,6 @@ impl Progress {
             lag_bytes: u64::try_from(self.0.lag_bytes.load(Ordering::Relaxed)).ok(),
             apply: *lock(&self.0.apply),
             retries: self.0.retries.load(Ordering::Relaxed),
-            conflicts: self.0.conflicts.load(Ordering::Relaxed),
             divergences: self.0.divergences.load(Ordering::Relaxed),
             source_position,
             applied_position,

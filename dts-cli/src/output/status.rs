@@ -109,6 +109,9 @@ pub(crate) fn one(task: &Task, document: &StatusDocument, color: bool) -> String
         if let Some(ratio) = apply.compaction_ratio {
             text.push_str(&format!(", {ratio:.1} events a row written"));
         }
+        if apply.conflicts > 0 {
+            text.push_str(&format!(", {} conflicts", apply.conflicts));
+        }
         line("apply", text);
     }
     if document.retries > 0 {
@@ -244,6 +247,7 @@ pub(crate) fn of_progress(view: &View<'_>) -> StatusDocument {
         source_position: snapshot.source_position.as_ref().map(Position::to_string),
         applied_position: snapshot.applied_position.as_ref().map(Position::to_string),
         retries: snapshot.retries,
+        divergences: snapshot.divergences,
         apply: ApplyDocument {
             transactions: snapshot.transactions_applied,
             row_events: snapshot.row_events_applied,
@@ -253,9 +257,8 @@ pub(crate) fn of_progress(view: &View<'_>) -> StatusDocument {
                 .then(|| snapshot.row_events_applied as f64 / snapshot.apply.rows_written as f64),
             workers: snapshot.apply.workers as u64,
             workers_busy: snapshot.apply.workers_busy as u64,
+            conflicts: snapshot.apply.conflicts,
         },
-        divergences: snapshot.divergences,
-        conflicts: snapshot.conflicts,
         ..StatusDocument::default()
     }
 }

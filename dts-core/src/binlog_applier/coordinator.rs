@@ -177,16 +177,17 @@ impl<'a> Coordinator<'a> {
     /// work.
     pub(super) fn end_window(
         &mut self,
-        mut committed: Committed,
+        committed: &Committed,
         write: impl FnOnce(&mut Worker) -> Result<Vec<Divergence>>,
     ) -> Result<()> {
-        committed.divergences.extend(write(&mut self.main)?);
+        let divergences = write(&mut self.main)?;
         let all = self.applied.union(&committed.done);
         self.main.commit_with(&all, Some(&self.ledger.end_window_statement()))?;
         self.is_spread = false;
         self.low_water.set(all);
         self.pending = None;
-        self.note(&committed);
+        self.note_divergences(&divergences);
+        self.note(committed);
         Ok(())
     }
 
@@ -195,26 +196,24 @@ impl<'a> Coordinator<'a> {
         self.pending.as_ref()
     }
 
-    /// Counts transactions that had to wait for another.
-    pub(super) fn count_conflicts(&self, count: u64) {
-        self.progress.add_conflicts(count);
-    }
-
     /// Shows how far behind the newest applied transaction is.
     pub(super) fn show_lag(&self, committed_at: SystemTime) {
         self.progress.set_lag(Some(SystemTime::now().duration_since(committed_at).unwrap_or_default()));
     }
 
+    fn note_divergences(&self, divergences: &[Divergence]) {
+        for Divergence { table, span, what, done } in divergences {
+            log::warn!("{what}; table {table}; position {span}; apply.on_divergence = {}", done.name());
+        }
+        self.progress.add_divergences(divergences.len() as u64);
+    }
+
     fn note(&mut self, committed: &Committed) {
         // A part of a large transaction has made nothing durable, but its rows count.
         self.progress.add_applied(committed.transactions, committed.row_events, committed.rows_written);
-        for divergence in &committed.divergences {
-            let Divergence { table, span, what, done } = divergence;
-            log::warn!("{what}; table {table}; position {span}; apply.on_divergence = {}", done.name());
-        }
-        self.progress.add_divergences(committed.divergences.len() as u64);
-        for _ in 0..committed.retries {
-            self.progress.add_retry();
+        self.note_divergences(&committed.divergences);
+        for _ in 0..committed.lock_conflicts {
+            self.progress.add_conflict();
         }
         if committed.done.is_empty() {
             return;

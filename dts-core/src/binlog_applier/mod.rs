@@ -146,6 +146,9 @@ impl<'a> BinlogApplier<'a> {
             }
             // Two workers that lock each other out may do so again.
             manner.alone = error.server_error().is_some_and(|server| matches!(server.code, 1205 | 1213));
+            if manner.alone {
+                progress.add_conflict();
+            }
             if matches!(error.kind(), ErrorKind::Divergence { .. })
                 && !manner.careful.contains_set(&life.suspects)
             {
@@ -167,7 +170,8 @@ impl<'a> BinlogApplier<'a> {
         own: &mut OwnSessions,
     ) -> Life {
         let (mut commits, mut suspects) = (0, GtidSet::new());
-        let workers = u32::try_from(self.options.workers.clamp(1, 64)).unwrap_or(1);
+        let workers =
+            if manner.alone { 1 } else { u32::try_from(self.options.workers).unwrap_or(1).clamp(1, 64) };
         // The threads end with this life.
         let life = stop.child();
         let ended = std::thread::scope(|scope| {
@@ -177,7 +181,7 @@ impl<'a> BinlogApplier<'a> {
                 let feed = self.spool.map_or(Feed::Source(self.source), Feed::Spool);
                 let (applied, progress_of_feed) = (coordinator.applied(), progress.clone());
                 let queue = EventQueue::start(scope, feed, applied, life.clone(), progress_of_feed)?;
-                let mut session = Session::new(self, coordinator, manner, stop, progress)?;
+                let mut session = Session::new(self, coordinator, &manner.careful, stop, progress)?;
                 let ended = session.follow(&queue, until);
                 (commits, suspects) = (session.commits(), session.suspects());
                 ended.map(|()| session.applied().clone())
@@ -195,7 +199,7 @@ impl<'a> BinlogApplier<'a> {
 struct Manner {
     /// Transactions that are applied one by one.
     careful: GtidSet,
-    /// The first window goes by one worker.
+    /// Only one worker writes.
     alone: bool,
 }
 

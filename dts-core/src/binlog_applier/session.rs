@@ -20,7 +20,7 @@ use super::intake::{Intake, LoggedStatement, Outlet, Taken};
 use super::queue::{EventQueue, Received};
 use super::schema_change::{self, Verdict};
 use super::tables::Tables;
-use super::{ApplyMode, ApplyUntil, BinlogApplier, EngineChoice, Manner};
+use super::{ApplyMode, ApplyUntil, BinlogApplier, EngineChoice};
 
 /// How long a change waits for company when no more events are there.
 const LINGER: Duration = Duration::from_millis(5);
@@ -44,7 +44,8 @@ struct Apply<'a> {
     engine: Box<dyn Engine>,
     kind: Kind,
     distance: Distance,
-    manner: &'a Manner,
+    /// Until all of these are applied, one by one.
+    careful: &'a GtidSet,
     /// Tables whose copy is not consistent yet.
     copied: HashSet<TableName>,
     /// Since when something waits for company.
@@ -56,15 +57,33 @@ struct Apply<'a> {
 /// Which engine is at work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
-    Transactions,
-    Windows,
+    /// Whole transactions.
+    Dag,
+    /// Windows.
+    Epoch,
+}
+
+impl Kind {
+    fn engine(
+        self,
+        applier: &BinlogApplier<'_>,
+        workers: usize,
+        half_done: Option<GtidSet>,
+    ) -> Box<dyn Engine> {
+        let rules = Rules { mode: applier.mode, on_divergence: applier.options.on_divergence };
+        match self {
+            Kind::Dag => Box::new(DagEngine::new(rules, workers)),
+            Kind::Epoch => Box::new(EpochEngine::new(rules, workers, half_done)),
+        }
+    }
 }
 
 impl<'a> Session<'a> {
+    /// `careful`: what must be applied transaction by transaction.
     pub(super) fn new(
         applier: &'a BinlogApplier<'a>,
         coordinator: Coordinator<'a>,
-        manner: &'a Manner,
+        careful: &'a GtidSet,
         stop: &'a StopToken,
         progress: &'a Progress,
     ) -> Result<Self> {
@@ -77,10 +96,8 @@ impl<'a> Session<'a> {
             ApplyMode::Strict => HashSet::new(),
             ApplyMode::Idempotent => rows.into_iter().map(|row| row.source).collect(),
         };
-        let rules = Rules { mode: applier.mode, on_divergence: applier.options.on_divergence };
         let half_done = coordinator.pending_window().cloned();
-        let kind = if half_done.is_some() { Kind::Windows } else { Kind::Transactions };
-        let workers = coordinator.worker_count();
+        let kind = if half_done.is_some() { Kind::Epoch } else { Kind::Dag };
         Ok(Session {
             intake: Intake::new(
                 Tables::new(
@@ -93,13 +110,10 @@ impl<'a> Session<'a> {
             ),
             apply: Apply {
                 applier,
-                engine: match kind {
-                    Kind::Transactions => Box::new(DagEngine::new(rules, workers)),
-                    Kind::Windows => Box::new(EpochEngine::new(rules, workers, manner.alone, half_done)),
-                },
+                engine: kind.engine(applier, coordinator.worker_count(), half_done),
                 kind,
                 distance: Distance::default(),
-                manner,
+                careful,
                 coordinator,
                 copied,
                 waiting_since: None,
@@ -204,26 +218,20 @@ impl Apply<'_> {
 impl Apply<'_> {
     /// Changes the engine between two transactions, when it is time to.
     fn choose(&mut self) -> Result<()> {
-        let careful = &self.manner.careful;
-        let careful = !careful.is_empty() && !self.coordinator.applied().contains_set(careful);
+        let careful = !self.careful.is_empty() && !self.coordinator.applied().contains_set(self.careful);
         let is_far = match self.applier.options.engine {
             EngineChoice::Automatic => self.distance.is_far(),
             EngineChoice::Windows => true,
             EngineChoice::Transactions => false,
         };
-        let wanted = if is_far && !careful { Kind::Windows } else { Kind::Transactions };
+        let wanted = if is_far && !careful { Kind::Epoch } else { Kind::Dag };
         if wanted == self.kind || self.coordinator.pending_window().is_some() {
             return Ok(());
         }
         self.engine.drain(&mut self.coordinator)?;
-        log::info!("changes are applied in {} from here", if is_far { "windows" } else { "transactions" });
-        let rules = Rules { mode: self.applier.mode, on_divergence: self.applier.options.on_divergence };
-        let workers = self.coordinator.worker_count();
+        log::info!("apply: {:?} engine from here", wanted);
         self.kind = wanted;
-        self.engine = match wanted {
-            Kind::Transactions => Box::new(DagEngine::new(rules, workers)),
-            Kind::Windows => Box::new(EpochEngine::new(rules, workers, self.manner.alone, None)),
-        };
+        self.engine = wanted.engine(self.applier, self.coordinator.worker_count(), None);
         Ok(())
     }
 }

@@ -74,25 +74,25 @@ impl Statements {
         after: &[Value],
         form: InsertForm,
     ) -> Result<()> {
-        self.insert_as(table, span, before, after, StatementKind::Insert(form))
+        self.insert_as(table, span, (before, after), StatementKind::Insert(form))
     }
 
-    /// Appends a row that is there and becomes something else; for tables without another UNIQUE index.
+    /// Adds a row that is there and becomes something else; for tables without another UNIQUE index.
     pub(super) fn overwrite(
         &mut self,
         table: &Arc<TargetTable>,
         span: &Arc<Span>,
+        before: &[Value],
         after: &[Value],
     ) -> Result<()> {
-        self.insert_as(table, span, &[], after, StatementKind::Overwrite)
+        self.insert_as(table, span, (before, after), StatementKind::Overwrite)
     }
 
     fn insert_as(
         &mut self,
         table: &Arc<TargetTable>,
         span: &Arc<Span>,
-        before: &[Value],
-        after: &[Value],
+        (before, after): (&[Value], &[Value]),
         kind: StatementKind,
     ) -> Result<()> {
         if self.continues(table, kind) {
@@ -295,7 +295,7 @@ fn explain(error: Error, failed: Option<&Expectation>) -> Error {
     if error.server_error().is_some_and(|server| server.code == 1062) {
         let what = match failed.kind {
             StatementKind::Insert(_) => "an insert found a row with the same key",
-            StatementKind::Overwrite | StatementKind::Update | StatementKind::Delete(_) => {
+            StatementKind::Update | StatementKind::Overwrite | StatementKind::Delete(_) => {
                 "an update found another row with the same UNIQUE key"
             }
         };

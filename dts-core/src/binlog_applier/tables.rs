@@ -28,15 +28,14 @@ pub(super) struct TargetTable {
     pub(super) snapshot: Option<GtidSet>,
     /// It has a UNIQUE index besides its row key: an upsert could overwrite the wrong row.
     pub(super) has_other_unique: bool,
-    /// The columns of those indexes; `None` when some value in them is computed by the server.
-    pub(super) unique_columns: Option<Vec<usize>>,
     /// What an UPDATE or DELETE here changes elsewhere, by a foreign key, without a trace in the log.
     pub(super) cascades: Option<Cascades>,
-    /// Its changes cannot be reduced to the last one of each row: without a key each counts once, and what foreign keys
-    /// change unseen is tied to the order of the log.
-    pub(super) in_order: bool,
     /// What its changes touch.
     pub(super) keys: TableKeys,
+    /// The columns of those indexes; `None` when some value in them is computed by the server.
+    pub(super) unique_columns: Option<Vec<usize>>,
+    /// A change applied twice counts twice: all of them go in the order of the log.
+    pub(super) in_order: bool,
 }
 
 impl TargetTable {
@@ -156,15 +155,15 @@ impl<'a> Tables<'a> {
         let is_tied = !self.cascades_are_logged && (is_child || cascades.is_some());
         let keys = TableKeys::new(&schema, &referred, is_tied);
         let writer = TableWriter::new(schema, row_alias);
-        let in_order = writer.is_keyless() || is_tied;
+        let in_order = writer.is_keyless() || snapshot.is_some() || is_tied;
         let table = Arc::new(TargetTable {
             source: name.clone(),
             writer,
             snapshot,
             has_other_unique,
             unique_columns,
-            cascades,
             in_order,
+            cascades,
             keys,
         });
         self.by_name.insert(name.clone(), table.clone());

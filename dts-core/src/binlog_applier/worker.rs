@@ -82,6 +82,15 @@ impl Worker {
         Ok(())
     }
 
+    /// Opens a transaction, unless one is open.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        if !self.begun {
+            self.connection.execute("BEGIN", "beginning a transaction")?;
+            self.begun = true;
+        }
+        Ok(())
+    }
+
     /// Commits what was executed as a part of a window; the ledger knows that it is under way.
     ///
     /// # Errors
@@ -89,20 +98,6 @@ impl Worker {
     pub(super) fn commit_part(&mut self) -> Result<()> {
         if std::mem::take(&mut self.begun) {
             self.connection.execute("COMMIT", "committing a part of a window")?;
-        }
-        Ok(())
-    }
-
-    /// Runs one statement of the ledger in a transaction of its own.
-    pub(super) fn note(&mut self, sql: &str, doing: &'static str) -> Result<()> {
-        self.connection.execute(sql, doing).map(drop)
-    }
-
-    /// Opens a transaction, unless one is open.
-    pub(super) fn begin(&mut self) -> Result<()> {
-        if !self.begun {
-            self.connection.execute("BEGIN", "beginning a transaction")?;
-            self.begun = true;
         }
         Ok(())
     }
@@ -142,6 +137,11 @@ impl Worker {
         cascades
             .follow(&mut self.connection, &change.before, &change.after)
             .map_err(|error| error.for_table(&change.table.source).at(span))
+    }
+
+    /// Runs one statement of the ledger in a transaction of its own.
+    pub(super) fn note(&mut self, sql: &str, doing: &'static str) -> Result<()> {
+        self.connection.execute(sql, doing).map(drop)
     }
 
     /// Records that `done` is applied and commits, both in the transaction of the changes.
@@ -200,7 +200,7 @@ pub(super) struct Committed {
     /// Changes that did not fit.
     pub(super) divergences: Vec<Divergence>,
     /// How often it was tried again because of others' locks.
-    pub(super) retries: u64,
+    pub(super) lock_conflicts: u64,
 }
 
 impl Committed {

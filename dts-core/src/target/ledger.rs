@@ -217,9 +217,9 @@ impl Ledger {
             "CREATE TABLE IF NOT EXISTS `__dts__`.`checkpoint` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, worker INT UNSIGNED NOT NULL, applied LONGTEXT NOT NULL, PRIMARY KEY (task, worker)) \
              ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+            super::journal::CREATE_TABLE,
             "CREATE TABLE IF NOT EXISTS `__dts__`.`apply_window` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, up_to LONGTEXT NOT NULL, PRIMARY KEY (task)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
-            super::journal::CREATE_TABLE,
         ] {
             connection.execute(sql, doing)?;
         }
@@ -619,11 +619,11 @@ impl Ledger {
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
         let task = self.literal();
-        let tables = ["chunk", "table_copy", "object", "apply_window", "checkpoint", "cutover", "task"];
-        let sql: Vec<String> = tables
-            .iter()
-            .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
-            .collect();
+        let sql: Vec<String> =
+            ["chunk", "table_copy", "object", "apply_window", "checkpoint", "cutover", "task"]
+                .iter()
+                .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
+                .collect();
         connection.execute(format!("BEGIN; {}; COMMIT", sql.join("; ")), "removing the task's rows").map(drop)
     }
 

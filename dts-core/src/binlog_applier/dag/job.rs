@@ -41,8 +41,8 @@ pub(in super::super) fn apply(
     for transaction in transactions {
         committed.end_transaction(transaction);
         committed.row_events += transaction.changes.len() as u64;
+        committed.rows_written += transaction.changes.len() as u64;
     }
-    committed.rows_written = committed.row_events;
     let mut attempt = 1;
     loop {
         let changes = || changes(transactions);
@@ -63,7 +63,7 @@ pub(in super::super) fn apply(
             Err(error) if is_lock_conflict(&error) && attempt < LOCK_ATTEMPTS => {
                 log::debug!("attempt {attempt} of a commit: {error}");
                 worker.rollback()?;
-                committed.retries += 1;
+                committed.lock_conflicts += 1;
                 std::thread::sleep(LOCK_PAUSE * attempt);
                 attempt += 1;
             }
@@ -83,7 +83,7 @@ pub(in super::super) fn apply_part(
     part: &TransactionPart,
     rules: Rules,
 ) -> Result<Committed> {
-    let divergences = apply_open(worker, || changes(std::slice::from_ref(part)), rules)?;
+    let divergences = execute_by_rules(worker, || changes(std::slice::from_ref(part)), rules)?;
     let carried = worker.carried();
     carried.row_events += part.changes.len() as u64;
     carried.rows_written += part.changes.len() as u64;
@@ -97,16 +97,18 @@ pub(in super::super) fn apply_part(
     Ok(committed)
 }
 
-/// Applies changes in this order in the worker's open target transaction, which stays open. Returns those that did not fit, with
-/// what was done about them.
+/// Applies changes in the worker's open target transaction, in this order. Returns those that did not fit.
 ///
 /// # Errors
 /// As [`apply`].
-pub(in super::super) fn apply_open<'c, C: Iterator<Item = (&'c Change, &'c Arc<Span>)>>(
+pub(in super::super) fn execute_by_rules<'c, C>(
     worker: &mut Worker,
     changes: impl Fn() -> C,
     rules: Rules,
-) -> Result<Vec<Divergence>> {
+) -> Result<Vec<Divergence>>
+where
+    C: Iterator<Item = (&'c Change, &'c Arc<Span>)>,
+{
     worker.begin()?;
     worker.set_savepoint()?;
     match execute(worker, changes(), rules.mode) {
@@ -143,7 +145,7 @@ fn execute<'c>(
 }
 
 /// Applies change by change in the open target transaction. Returns those that did not fit, with what was done about them.
-pub(in super::super) fn execute_each<'c>(
+fn execute_each<'c>(
     worker: &mut Worker,
     changes: impl Iterator<Item = (&'c Change, &'c Arc<Span>)>,
     rules: Rules,
@@ -218,7 +220,7 @@ fn with_key(error: Error, change: &Change) -> Error {
     error.for_key(change.table.writer.key_text(image))
 }
 
-pub(in super::super) fn is_divergence(error: &Error) -> bool {
+fn is_divergence(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Divergence { .. })
 }
 

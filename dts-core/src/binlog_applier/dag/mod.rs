@@ -4,9 +4,9 @@
 //! gives ready transactions to workers, several for one target commit; a [`job`] is what a worker does with them.
 mod engine;
 mod graph;
-pub(super) mod job;
+mod job;
 mod write_set;
 
 pub(super) use engine::DagEngine;
-pub(super) use job::Rules;
+pub(super) use job::{Rules, execute_by_rules};
 pub(super) use write_set::TableKeys;

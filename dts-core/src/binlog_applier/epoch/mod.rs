@@ -41,12 +41,12 @@ use std::time::Duration;
 use crate::data::{GtidSet, TableName};
 use crate::error::{Error, ErrorKind, Result, Side};
 
+use super::ApplyMode;
 use super::change::{Change, TransactionPart};
 use super::coordinator::Coordinator;
-use super::dag::{Rules, job};
+use super::dag::Rules;
 use super::engine::Engine;
 use super::worker::{Committed, Divergence, Job, Worker};
-use super::{ApplyMode, OnDivergence};
 use window::Window;
 
 /// Memory that a window holds at most. Two are there at a time: one fills while the other is written.
@@ -68,8 +68,6 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub(super) struct EpochEngine {
     rules: Rules,
     workers: usize,
-    /// The next window is for one worker alone.
-    alone: bool,
     filling: Window,
     /// The transaction under way.
     parts: Vec<TransactionPart>,
@@ -90,30 +88,27 @@ enum Stage {
     /// There is none, or a worker does all of it.
     Idle,
     /// The workers execute their parts.
-    Executing(Arc<Window>, Manner),
+    Executing(Arc<Window>, Rigour),
     /// The workers commit them.
-    Committing(Arc<Window>, Manner),
+    Committing(Arc<Window>, Rigour),
     /// The workers insert what had to wait.
     Inserting(Arc<Window>),
 }
 
-/// How a window is written.
+/// Whether every change must fit the row that it finds.
 #[derive(Clone, Copy)]
-struct Manner {
-    /// Every change must fit the row that it finds. The changes in order, which are never half done, have their own rules.
+struct Rigour {
     strict: bool,
+    /// Of the changes in order, which are never half done.
     rules: Rules,
-    /// How many workers share it.
-    workers: usize,
 }
 
 impl EpochEngine {
-    /// `workers`: how many share a window; `alone`: but not the next one. `half_done`: what an earlier life has left.
-    pub(super) fn new(rules: Rules, workers: usize, alone: bool, half_done: Option<GtidSet>) -> Self {
+    /// `workers`: how many share a window. `half_done`: what an earlier life has left.
+    pub(super) fn new(rules: Rules, workers: usize, half_done: Option<GtidSet>) -> Self {
         EpochEngine {
             rules,
             workers,
-            alone,
             filling: Window::default(),
             parts: Vec::new(),
             parts_bytes: 0,
@@ -146,27 +141,35 @@ impl EpochEngine {
             }
             match std::mem::replace(&mut self.stage, Stage::Idle) {
                 Stage::Idle => return Ok(true),
-                Stage::Executing(window, manner) => {
+                Stage::Executing(window, rigour) => {
                     coordinator.begin_window(&window.committed.done)?;
-                    submit_all(coordinator, manner, |_| {
+                    self.submit_all(coordinator, |_| {
                         Box::new(|worker| worker.commit_part().map(|()| Committed::default()))
                     });
-                    self.stage = Stage::Committing(window, manner);
+                    self.stage = Stage::Committing(window, rigour);
                 }
-                Stage::Committing(window, manner) if write::has_second_phase(&window) => {
-                    submit_all(coordinator, manner, |share| {
+                Stage::Committing(window, rigour) if write::has_second_phase(&window) => {
+                    self.submit_all(coordinator, |share| {
                         let window = window.clone();
-                        Box::new(move |worker| insert(&window, share, manner, worker))
+                        Box::new(move |worker| {
+                            write::second_phase(&window, share, rigour.strict, worker)?;
+                            worker.commit_part().map(|()| Committed::default())
+                        })
                     });
                     self.stage = Stage::Inserting(window);
                 }
                 Stage::Committing(window, _) | Stage::Inserting(window) => {
                     let rules = self.rules;
-                    coordinator.end_window(window.committed.clone(), |worker| {
-                        write::in_order(&window, rules, worker)
-                    })?;
+                    coordinator
+                        .end_window(&window.committed, |worker| write::in_order(&window, rules, worker))?;
                 }
             }
+        }
+    }
+
+    fn submit_all(&self, coordinator: &mut Coordinator<'_>, job: impl Fn(write::Share) -> Job) {
+        for worker in 0..self.workers {
+            coordinator.submit(worker, job((worker as u64, self.workers as u64)));
         }
     }
 
@@ -184,30 +187,29 @@ impl EpochEngine {
         if self.filling.is_empty() {
             return Ok(());
         }
-        let workers = if std::mem::take(&mut self.alone) { 1 } else { self.workers };
-        let manner = Manner { strict: self.is_strict(), rules: self.rules, workers };
+        let rigour = Rigour { strict: self.is_strict(), rules: self.rules };
         let was_half_done = self.half_done.take().is_some();
         self.filling.committed.rows_written = self.filling.row_count() as u64;
         let window = Arc::new(std::mem::take(&mut self.filling));
         self.launched.clone_from(&window.committed.done);
-        if !was_half_done && (workers == 1 || window.row_count() < SHARED_ROWS_MIN) {
+        if !was_half_done && (self.workers == 1 || window.row_count() < SHARED_ROWS_MIN) {
             coordinator.submit(
                 0,
                 Box::new(move |worker| {
-                    let divergences = write_whole(&window, manner, worker)?;
+                    let divergences = write_whole(&window, rigour, worker)?;
                     worker.commit(&window.committed.done)?;
                     Ok(Committed { divergences, ..window.committed.clone() })
                 }),
             );
             return Ok(());
         }
-        submit_all(coordinator, manner, |share| {
+        self.submit_all(coordinator, |share| {
             let window = window.clone();
             Box::new(move |worker| {
-                write::first_phase(&window, share, manner.strict, worker).map(|()| Committed::default())
+                write::first_phase(&window, share, rigour.strict, worker).map(|()| Committed::default())
             })
         });
-        self.stage = Stage::Executing(window, manner);
+        self.stage = Stage::Executing(window, rigour);
         Ok(())
     }
 
@@ -259,11 +261,11 @@ impl EpochEngine {
                 let mut piece = std::mem::take(piece);
                 let mut committed = std::mem::take(&mut piece.committed);
                 committed.rows_written = piece.row_count() as u64;
-                let manner = Manner { strict, rules: self.rules, workers: 1 };
+                let rigour = Rigour { strict, rules: self.rules };
                 coordinator.submit(
                     0,
                     Box::new(move |worker| {
-                        committed.divergences = write_whole(&piece, manner, worker)?;
+                        committed.divergences = write_whole(&piece, rigour, worker)?;
                         if last {
                             worker.commit(&committed.done)?;
                         }
@@ -280,40 +282,17 @@ impl EpochEngine {
     }
 }
 
-/// Gives each of the window's workers its job.
-fn submit_all(coordinator: &mut Coordinator<'_>, manner: Manner, job: impl Fn(write::Share) -> Job) {
-    for worker in 0..manner.workers {
-        coordinator.submit(worker, job((worker as u64, manner.workers as u64)));
-    }
-}
-
 /// Writes a window by one worker, without a commit.
-fn write_whole(window: &Window, manner: Manner, worker: &mut Worker) -> Result<Vec<Divergence>> {
-    write::first_phase(window, (0, 1), manner.strict, worker)?;
-    write::second_phase(window, (0, 1), manner.strict, worker)?;
-    write::in_order(window, manner.rules, worker)
-}
-
-/// Inserts what had to wait, and commits.
-fn insert(window: &Window, share: write::Share, manner: Manner, worker: &mut Worker) -> Result<Committed> {
-    let Manner { strict, rules, .. } = manner;
-    // The parts are committed: what does not fit now is no longer found by applying the transactions one by one.
-    let may_go_on = rules.mode == ApplyMode::Idempotent || rules.on_divergence != OnDivergence::Stop;
-    let divergences = match write::second_phase(window, share, strict, worker) {
-        Err(error) if may_go_on && job::is_divergence(&error) => {
-            worker.rollback()?;
-            write::second_phase_one_by_one(window, share, strict, rules, worker)?
-        }
-        done => done.map(|()| Vec::new())?,
-    };
-    worker.commit_part()?;
-    Ok(Committed { divergences, ..Committed::default() })
+fn write_whole(window: &Window, rigour: Rigour, worker: &mut Worker) -> Result<Vec<Divergence>> {
+    write::first_phase(window, (0, 1), rigour.strict, worker)?;
+    write::second_phase(window, (0, 1), rigour.strict, worker)?;
+    write::in_order(window, rigour.rules, worker)
 }
 
 impl Engine for EpochEngine {
     fn take(&mut self, coordinator: &mut Coordinator<'_>, part: TransactionPart) -> Result<()> {
         self.advance(coordinator)?;
-        self.parts_bytes += part.bytes;
+        self.parts_bytes += part.changes.iter().map(Change::byte_count).sum::<usize>();
         let last = part.last;
         self.parts.push(part);
         if self.piece.is_some() || self.parts_bytes > TRANSACTION_BYTES_MAX && self.half_done.is_none() {

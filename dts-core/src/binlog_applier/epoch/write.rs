@@ -10,8 +10,7 @@
 use crate::error::Result;
 use crate::sql::write::InsertForm;
 
-use super::super::change::Change;
-use super::super::dag::{Rules, job};
+use super::super::dag::{self, Rules};
 use super::super::statements::{Hits, Statements};
 use super::super::worker::{Divergence, Worker};
 use super::window::{NetChange, TableWindow, Window};
@@ -58,51 +57,29 @@ pub(super) fn first_phase(window: &Window, share: Share, strict: bool, worker: &
 /// other in a UNIQUE index lock each other out.
 pub(super) fn second_phase(window: &Window, share: Share, strict: bool, worker: &mut Worker) -> Result<()> {
     let mut sink = Sink { worker, statements: Statements::default() };
-    for (table, row) in inserted_late(window, share, strict) {
-        let form = InsertForm::Plain;
-        sink.push(|statements| statements.insert(&table.table, &row.span, &[], &row.after, form))
-            .map_err(|error| error.for_table(&table.table.source))?;
+    for (place, window) in (0..).zip(&window.tables) {
+        let table = &window.table;
+        if place % share.1 != share.0 || !table.has_other_unique {
+            continue;
+        }
+        for row in window.share((0, 1)) {
+            if !row.after.is_empty() && (!strict || !row.was_there || frees_a_value(window, row)) {
+                sink.push(|statements| {
+                    statements.insert(table, &row.span, &row.before, &row.after, InsertForm::Plain)
+                })
+                .map_err(|error| error.for_table(&table.source))?;
+            }
+        }
     }
     sink.send()
 }
 
-/// The same row by row, with the rule for each that finds its UNIQUE value taken.
-pub(super) fn second_phase_one_by_one(
-    window: &Window,
-    share: Share,
-    strict: bool,
-    rules: Rules,
-    worker: &mut Worker,
-) -> Result<Vec<Divergence>> {
-    let changes: Vec<_> = inserted_late(window, share, strict)
-        .map(|(table, row)| {
-            let (table, after) = (table.table.clone(), row.after.clone());
-            (Change { table, before: Vec::new(), after, cascades: false }, row.span.clone())
-        })
-        .collect();
-    worker.begin()?;
-    job::execute_each(worker, changes.iter().map(|(change, span)| (change, span)), rules)
-}
-
-fn inserted_late(
-    window: &Window,
-    share: Share,
-    strict: bool,
-) -> impl Iterator<Item = (&TableWindow, &NetChange)> {
-    let tables = (0..)
-        .zip(&window.tables)
-        .filter(move |(place, table)| place % share.1 == share.0 && table.table.has_other_unique);
-    tables.flat_map(|(_, table)| table.share((0, 1)).into_iter().map(move |row| (table, row))).filter(
-        move |(table, row)| !row.after.is_empty() && (!strict || !row.was_there || frees_a_value(table, row)),
-    )
-}
-
-/// What must be in the order of the log. Returns what did not fit, with what was done about it.
+/// What must be in the order of the log. Returns what did not fit, where the rules allow that.
 pub(super) fn in_order(window: &Window, rules: Rules, worker: &mut Worker) -> Result<Vec<Divergence>> {
     if window.in_order.is_empty() {
         return Ok(Vec::new());
     }
-    job::apply_open(worker, || window.in_order.iter().map(|(change, span)| (change, span)), rules)
+    dag::execute_by_rules(worker, || window.in_order.iter().map(|(change, span)| (change, span)), rules)
 }
 
 /// Returns whether the second phase has anything to do.
@@ -126,7 +103,7 @@ fn write_strictly(window: &TableWindow, rows: &[&NetChange], sink: &mut Sink<'_>
                 if unique {
                     statements.delete(table, &row.span, &row.after, Hits::None)
                 } else {
-                    statements.insert(table, &row.span, &[], &row.after, InsertForm::Plain)
+                    statements.insert(table, &row.span, &row.before, &row.after, InsertForm::Plain)
                 }
             })?;
         }
@@ -137,7 +114,7 @@ fn write_strictly(window: &TableWindow, rows: &[&NetChange], sink: &mut Sink<'_>
             continue;
         }
         if !unique {
-            sink.push(|statements| statements.overwrite(table, &row.span, &row.after))?;
+            sink.push(|statements| statements.overwrite(table, &row.span, &row.before, &row.after))?;
         } else if !frees_a_value(window, row) {
             sink.push(|statements| statements.update(table, &row.span, &row.before, &row.after))?;
         }
@@ -156,7 +133,9 @@ fn write_whatever_was(window: &TableWindow, rows: &[&NetChange], sink: &mut Sink
     }
     for row in rows {
         if !table.has_other_unique && !row.after.is_empty() {
-            sink.push(|statements| statements.insert(table, &row.span, &[], &row.after, InsertForm::Upsert))?;
+            sink.push(|statements| {
+                statements.insert(table, &row.span, &row.before, &row.after, InsertForm::Upsert)
+            })?;
         }
     }
     Ok(())
