@@ -2,12 +2,12 @@
 use std::time::{Duration, SystemTime};
 
 use dts_core::data::Position;
-use dts_core::migration::State;
+use dts_core::migration::{Action, State};
 use dts_core::progress::{ProgressSnapshot, Step, StepProgress, StepState};
 use jiff::Timestamp;
 
 use super::format::{bytes, count, duration, per_second, percent};
-use super::json::{StatusDocument, StepDocument, TableDocument};
+use super::json::{ApplyDocument, StatusDocument, StepDocument, TableDocument};
 use super::next_action::next_action;
 use super::progress::View;
 use super::table::{Tone, cell, render, table};
@@ -47,6 +47,13 @@ pub(crate) fn document(task: &Task, conclusion: Option<&str>) -> StatusDocument 
         .filter(|name| args::has_command(name))
         .map(ToOwned::to_owned)
         .collect();
+    if task.state == State::Running && document.step.as_deref() == Some(Step::InSync.name()) {
+        // Behind for a moment: these begin with catching up.
+        let ends = [Action::Cutover, Action::Complete].map(Action::name);
+        document
+            .allowed_actions
+            .extend(ends.into_iter().filter(|name| args::has_command(name)).map(ToOwned::to_owned));
+    }
     document.error.clone_from(&task.error);
     document.next_action = next_action(task, &document, conclusion);
     document
@@ -65,6 +72,15 @@ pub(crate) fn one(task: &Task, document: &StatusDocument, color: bool) -> String
         line("process", format!("{} on {}", holder.pid, holder.host));
     }
     line("updated", task.updated_at.clone());
+    if let (State::Scheduled, Some(time)) = (task.state, task.start_at) {
+        line("starts at", time.to_string());
+    }
+    if let Some(place) = task.queue_number.filter(|_| task.state == State::Queued) {
+        line("queue", format!("number {place}"));
+    }
+    if !task.settings.in_words().is_empty() {
+        line("set", task.settings.in_words());
+    }
     if document.rows_estimated > 0 {
         let mut rows = format!("{} of about {}", count(document.rows_done), count(document.rows_estimated));
         if document.rows_per_second > 0.0 {
@@ -78,10 +94,34 @@ pub(crate) fn one(task: &Task, document: &StatusDocument, color: bool) -> String
     }
     if let Some(lag) = document.lag_seconds {
         let when = if task.state.is_active() { "" } else { " when it was looked at last" };
-        line("lag", format!("{lag:.1} s, {} waiting{when}", bytes(document.spool_bytes)));
+        let waiting = document.lag_bytes.unwrap_or(document.spool_bytes);
+        line("lag", format!("{lag:.1} s, {} waiting{when}", bytes(waiting)));
+    }
+    let apply = &document.apply;
+    if apply.row_events > 0 {
+        let mut text = format!(
+            "{} transactions, {} row events, {} of {} workers busy",
+            count(apply.transactions),
+            count(apply.row_events),
+            apply.workers_busy,
+            apply.workers
+        );
+        if let Some(ratio) = apply.compaction_ratio {
+            text.push_str(&format!(", {ratio:.1} events a row written"));
+        }
+        if apply.conflicts > 0 {
+            text.push_str(&format!(", {} conflicts", apply.conflicts));
+        }
+        line("apply", text);
     }
     if document.retries > 0 {
         line("retries", document.retries.to_string());
+    }
+    if document.divergences > 0 {
+        line(
+            "divergences",
+            format!("{} changes did not fit the target; run dts check", document.divergences),
+        );
     }
     for (name, position) in [
         ("source", &document.source_position),
@@ -202,11 +242,23 @@ pub(crate) fn of_progress(view: &View<'_>) -> StatusDocument {
         rows_per_second: rates.rows.round(),
         eta_seconds: rates.eta.map(|eta| eta.as_secs()),
         lag_seconds: snapshot.lag.map(seconds),
-        lag_bytes: snapshot.lag.map(|_| snapshot.spool_bytes),
+        lag_bytes: snapshot.lag_bytes,
         spool_bytes: snapshot.spool_bytes,
         source_position: snapshot.source_position.as_ref().map(Position::to_string),
         applied_position: snapshot.applied_position.as_ref().map(Position::to_string),
         retries: snapshot.retries,
+        divergences: snapshot.divergences,
+        apply: ApplyDocument {
+            transactions: snapshot.transactions_applied,
+            row_events: snapshot.row_events_applied,
+            transactions_per_second: rates.transactions.round(),
+            row_events_per_second: rates.row_events.round(),
+            compaction_ratio: (snapshot.apply.rows_written > 0)
+                .then(|| snapshot.row_events_applied as f64 / snapshot.apply.rows_written as f64),
+            workers: snapshot.apply.workers as u64,
+            workers_busy: snapshot.apply.workers_busy as u64,
+            conflicts: snapshot.apply.conflicts,
+        },
         ..StatusDocument::default()
     }
 }

@@ -14,6 +14,9 @@ use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::transform::Transform;
 
+use super::cascade::Cascades;
+use super::dag::TableKeys;
+
 /// A table that changes go to.
 #[derive(Debug)]
 pub(super) struct TargetTable {
@@ -25,6 +28,21 @@ pub(super) struct TargetTable {
     pub(super) snapshot: Option<GtidSet>,
     /// It has a UNIQUE index besides its row key: an upsert could overwrite the wrong row.
     pub(super) has_other_unique: bool,
+    /// What an UPDATE or DELETE here changes elsewhere, by a foreign key, without a trace in the log.
+    pub(super) cascades: Option<Cascades>,
+    /// What its changes touch.
+    pub(super) keys: TableKeys,
+    /// The columns of those indexes; `None` when some value in them is computed by the server.
+    pub(super) unique_columns: Option<Vec<usize>>,
+    /// A change applied twice counts twice: all of them go in the order of the log.
+    pub(super) in_order: bool,
+}
+
+impl TargetTable {
+    /// Returns whether its rows are those of the source at the position that is applied, at any time.
+    pub(super) fn is_exact(&self) -> bool {
+        self.writer.is_keyless() || self.snapshot.is_some()
+    }
 }
 
 /// A table map's table, if it is selected.
@@ -39,19 +57,30 @@ pub(super) struct Tables<'a> {
     target: &'a TargetEndpoint,
     transform: &'a Transform,
     snapshots: HashMap<TableName, GtidSet>,
+    /// The log holds what foreign keys change, row by row: the target must not do it a second time.
+    cascades_are_logged: bool,
     by_name: HashMap<TableName, Arc<TargetTable>>,
     /// By the number that the table map gives; `None` for a table that is not selected.
     by_id: HashMap<u64, (TableMap, Option<MappedTable>)>,
 }
 
 impl<'a> Tables<'a> {
-    /// `snapshots`: the positions of tables that were copied from an exact snapshot.
+    /// `snapshots`: the positions of tables that were copied from an exact snapshot. `cascades_are_logged`: the source logs
+    /// what its foreign keys change.
     pub(super) fn new(
         target: &'a TargetEndpoint,
         transform: &'a Transform,
         snapshots: HashMap<TableName, GtidSet>,
+        cascades_are_logged: bool,
     ) -> Self {
-        Tables { target, transform, snapshots, by_name: HashMap::new(), by_id: HashMap::new() }
+        Tables {
+            target,
+            transform,
+            snapshots,
+            cascades_are_logged,
+            by_name: HashMap::new(),
+            by_id: HashMap::new(),
+        }
     }
 
     /// Takes a table map.
@@ -86,9 +115,14 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// Forgets what is known of all tables: a schema change was applied, or another log file begins.
+    /// Forgets what is known of all tables: a schema change was applied.
     pub(super) fn forget(&mut self) {
         self.by_name.clear();
+        self.by_id.clear();
+    }
+
+    /// Forgets the numbers of tables: another log file begins, and a server that was restarted gives them anew.
+    pub(super) fn forget_numbers(&mut self) {
         self.by_id.clear();
     }
 
@@ -101,11 +135,37 @@ impl<'a> Tables<'a> {
         let schema = catalog::table(&mut connection, self.target.facts(), &target_name)
             .map_err(|error| error.for_table(name))?;
         let key = schema.row_key().map(|key| key.index).unwrap_or_default();
-        let has_other_unique = schema.indexes.iter().any(|index| index.unique && index.name != key);
+        let others = || schema.indexes.iter().filter(|index| index.unique && index.name != key);
+        let has_other_unique = others().next().is_some();
+        let unique_columns = others()
+            .flat_map(|index| &index.parts)
+            .map(|part| part.column.filter(|&column| !schema.columns[column].generated))
+            .collect();
+        let referred = catalog::referred_columns(&mut connection, &target_name)?;
         let row_alias = self.target.facts().is_mysql_at_least(8, 0, 20);
-        let writer = TableWriter::new(schema, row_alias);
         let snapshot = self.snapshots.get(name).cloned();
-        let table = Arc::new(TargetTable { source: name.clone(), writer, snapshot, has_other_unique });
+        // The target's own keys tell: before the index build only those are there that may already act.
+        let cascades = if self.cascades_are_logged {
+            None
+        } else {
+            Cascades::read(&mut connection, self.target.facts(), &target_name)?
+        };
+        // Nobody knows which rows are changed with one: all tables that are tied are one.
+        let is_child = schema.foreign_keys.iter().any(|key| key.cascades);
+        let is_tied = !self.cascades_are_logged && (is_child || cascades.is_some());
+        let keys = TableKeys::new(&schema, &referred, is_tied);
+        let writer = TableWriter::new(schema, row_alias);
+        let in_order = writer.is_keyless() || snapshot.is_some() || is_tied;
+        let table = Arc::new(TargetTable {
+            source: name.clone(),
+            writer,
+            snapshot,
+            has_other_unique,
+            unique_columns,
+            in_order,
+            cascades,
+            keys,
+        });
         self.by_name.insert(name.clone(), table.clone());
         Ok(table)
     }

@@ -16,16 +16,24 @@
 //!
 //! Text is compared as bytes: the same text in another character set is different.
 mod alignment;
+mod journal;
 mod options;
 mod plan;
 mod progress;
+mod repair;
 mod report;
 mod run;
 mod sessions;
 mod settle;
+mod structure;
+mod throttle;
+mod window;
+mod writers;
 
 pub use alignment::{AppliedPosition, CheckpointPosition, NothingApplies};
-pub use options::{CheckMode, CheckOptions, TablePair};
+pub use options::{CheckMethod, CheckMode, CheckOptions, TablePair};
 pub use progress::{CheckCounts, CheckProgress};
-pub use report::{CheckReport, Conclusion, Difference, DifferenceKind, TableCheck};
+pub use report::{CheckReport, ColumnValues, Conclusion, Difference, DifferenceKind, TableCheck};
 pub use run::Checker;
+pub use structure::{StructureChecker, StructureDifference, StructureReport};
+pub use writers::{ForeignWrite, WritersReport, WritersSearch};

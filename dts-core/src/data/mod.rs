@@ -1,19 +1,25 @@
 //! What flows: values, rows, schemas, changes, positions. No I/O and no locks in this room.
 mod coordinates;
+mod gate;
 mod gtid;
 pub(crate) mod json_number;
+mod key_identity;
 mod object;
 mod position;
 mod rung;
 mod schema;
 mod table_name;
+mod text_equality;
 mod value;
 
 pub use coordinates::BinlogCoordinates;
+pub use gate::{Account, GateKind, GateRecord, HeldAccount};
 pub use gtid::{Gtid, GtidInterval, GtidSet};
+pub use key_identity::{KeyIdentity, KeyParts};
 pub use object::ObjectKind;
 pub use position::Position;
 pub use rung::Rung;
 pub use schema::{Column, ColumnKind, ForeignKey, Index, IndexPart, RowKey, TableSchema};
 pub use table_name::TableName;
+pub use text_equality::{CharacterUnit, TextEquality};
 pub use value::{AsciiText, JsonDiff, JsonDiffOperation, RowImage, Value};

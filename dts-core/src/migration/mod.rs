@@ -3,18 +3,25 @@
 //! [`Migration`] owns the order of the stages, the hand-over of positions between them and the resume logic; each stage
 //! does its own work and knows nothing of the others. Where a migration stands is read from the target's ledger at every
 //! start, so a run can end anywhere and be continued by any process that can reach both servers.
+mod cutover;
+mod ending;
 mod options;
+mod receiver;
 mod state;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 pub use crate::transform::ObjectKinds;
+pub use cutover::GateHook;
+pub use ending::{CleanReport, CompletionReport, RemainingTable, Remains};
 pub use options::MigrationOptions;
 pub use state::{Action, State};
 
 use crate::binlog_applier::{ApplyMode, ApplyUntil, BinlogApplier};
 use crate::checker::{
-    CheckOptions, CheckProgress, CheckReport, Checker, CheckpointPosition, NothingApplies, TablePair,
+    AppliedPosition, CheckMode, CheckOptions, CheckProgress, CheckReport, Checker, CheckpointPosition,
+    NothingApplies, StructureChecker, TablePair, WritersReport, WritersSearch,
 };
 use crate::data::{GtidSet, Position};
 use crate::error::{Error, ErrorKind, Result, Side};
@@ -22,10 +29,11 @@ use crate::full_loader::{FullLoader, LoadMethod, TablePlan, TableReport};
 use crate::progress::{Progress, Step, StepState};
 use crate::server::{self, ServerFacts, catalog};
 use crate::source::{SourceEndpoint, start_position};
+use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::Structure;
-use crate::target::TargetEndpoint;
 use crate::target::ledger::{Ledger, Phase, TaskRow};
+use crate::target::{TargetEndpoint, watch_mark};
 use crate::transform::Transform;
 use crate::validator::{TaskType, ValidationReport, Validator, ValidatorOptions};
 
@@ -129,7 +137,7 @@ impl Migration {
         outcome
     }
 
-    /// Compares the data of both sides, as often as wanted.
+    /// Compares the rows and the structure of both sides, as often as wanted.
     ///
     /// A source that is being written is compared along with the applier: with `apply_here` one runs beside the check,
     /// without it another process is expected to apply. A task that has ended, and one that was never begun, is compared as
@@ -158,63 +166,152 @@ impl Migration {
             .into());
         }
         let pairs = table_pairs(&ends, stop)?;
-        if phase == Phase::Ended {
-            return Checker::new(&ends.source, &ends.target, pairs, options, &NothingApplies)
-                .run(stop, progress);
-        }
-        let applied = CheckpointPosition::new(&ends.target, self.options.name.clone(), stop);
-        let checker = Checker::new(&ends.source, &ends.target, pairs, options, &applied);
+        let (still, checkpoint) =
+            (NothingApplies, CheckpointPosition::new(&ends.target, self.options.name.clone(), stop));
+        let applies = phase < Phase::Completing;
+        let applied: &dyn AppliedPosition = if applies { &checkpoint } else { &still };
+        let check = |stop: &StopToken| -> Result<CheckReport> {
+            let mut report = Checker::new(&ends.source, &ends.target, pairs, options.clone(), applied)
+                .run(stop, progress)?;
+            if options.mode != CheckMode::None {
+                let structure = StructureChecker {
+                    source: &ends.source,
+                    target: &ends.target,
+                    transform: &ends.transform,
+                    objects: self.options.objects,
+                    is_completed: phase == Phase::Ended,
+                    tables: options.tables.as_deref(),
+                    applied,
+                    patience: options.patience,
+                };
+                report.structure = Some(structure.run(stop)?);
+                if applies {
+                    report.target_writers = Some(self.target_writers(&ends, stop)?);
+                }
+            }
+            Ok(report)
+        };
+        self.beside_applier(&ends, applies && apply_here, stop, check)
+    }
+
+    /// Does `work` while changes are applied beside it; with `apply_here` in a thread of this call, without it another process
+    /// is expected to apply. The applier ends with the work, and the work with the applier.
+    fn beside_applier<T>(
+        &self,
+        ends: &Ends,
+        apply_here: bool,
+        stop: &StopToken,
+        work: impl FnOnce(&StopToken) -> Result<T>,
+    ) -> Result<T> {
         if !apply_here {
-            return checker.run(stop, progress);
+            return work(stop);
         }
+        let task = ends.ledger.task(&mut ends.target.control(stop)?)?;
+        let task = task.ok_or_else(|| Error::internal("a task that applies has no row"))?;
+        receiver::beside(&self.options, ends, &task, stop, &Progress::new(), |spool, stop| {
+            self.with_applier(ends, spool, stop, work)
+        })
+    }
+
+    fn with_applier<T>(
+        &self,
+        ends: &Ends,
+        spool: Option<&Spool>,
+        stop: &StopToken,
+        work: impl FnOnce(&StopToken) -> Result<T>,
+    ) -> Result<T> {
         let beside = stop.child();
         std::thread::scope(|scope| {
             let applier = scope.spawn(|| {
-                let ended = BinlogApplier::new(
+                let mut applier = BinlogApplier::new(
                     &ends.source,
                     &ends.target,
                     &ends.ledger,
                     &ends.transform,
                     ApplyMode::Strict,
                 )
-                .run(&ApplyUntil::Stopped, &beside, &Progress::new());
-                // Without an applier the check would wait in vain.
+                .with_options(self.options.apply.clone());
+                if let Some(spool) = spool {
+                    applier = applier.reading_from(spool);
+                }
+                let ended = applier.run(&ApplyUntil::Stopped, &beside, &Progress::new());
+                // Without an applier the work would wait in vain.
                 beside.stop();
                 ended
             });
-            let checked = checker.run(&beside, progress);
+            let done = work(&beside);
             beside.stop();
             let applied = applier.join().map_err(|_| Error::internal("the applier panicked"))?;
-            match (checked, applied) {
+            match (done, applied) {
                 // The applier's end is the cause when it was not asked to stop.
                 (Err(error), Err(cause)) if error.is_interrupted() && !cause.is_interrupted() => Err(cause),
-                (checked, _) => checked,
+                (done, _) => done,
             }
         })
+    }
+
+    /// Looks who else wrote on the target since the task got in sync, or since the last check.
+    fn target_writers(&self, ends: &Ends, stop: &StopToken) -> Result<WritersReport> {
+        let mut target = ends.target.control(stop)?;
+        let mut databases = BTreeSet::new();
+        for database in catalog::databases(&mut ends.source.control(stop)?)? {
+            if ends.transform.selection.selects_database(&database.name) {
+                databases.extend(ends.transform.route.target_databases(&database.name));
+            }
+        }
+        let recorded = watch_mark::read(&mut target, &self.options.name)?;
+        let since = match &recorded {
+            Some(since) => since.clone(),
+            None if ends.target.facts().has_gtids() => server::gtid_executed(&mut target)?,
+            None => GtidSet::new(),
+        };
+        let search = WritersSearch { target: &ends.target, databases: &databases, since: &since };
+        let (mut report, searched) = search.run(stop)?;
+        if recorded.is_none() && report.incomplete.is_none() {
+            report.incomplete = Some("writes of others on the target are looked for from now on".into());
+        }
+        watch_mark::write(&mut target, &self.options.name, &searched)?;
+        Ok(report)
     }
 
     fn run_steps(&self, until: Until, stop: &StopToken, progress: &Progress) -> Result<RunReport> {
         let begun = Instant::now();
         let ends = self.connect(stop)?;
         let (task, resumed) = self.begin(&ends, stop)?;
-        let mut run = Run {
-            options: &self.options,
-            ends: &ends,
-            stop,
-            progress,
-            tables: Vec::new(),
-            loaded: Vec::new(),
-            rewrites: Vec::new(),
+        let steps = |spool: Option<&Spool>, stop: &StopToken| {
+            let mut run = Run {
+                options: &self.options,
+                ends: &ends,
+                spool,
+                stop,
+                progress,
+                tables: Vec::new(),
+                loaded: Vec::new(),
+                rewrites: Vec::new(),
+            };
+            run.steps(&task, until).map(|()| (run.loaded, run.rewrites))
         };
-        run.steps(&task, until)?;
+        let (loaded, rewrites) = match self.options.task_type {
+            TaskType::Structure => steps(None, stop)?,
+            // From here on, before the first row is read, the source may purge its log.
+            TaskType::Full | TaskType::FullAndIncremental => {
+                receiver::beside(&self.options, &ends, &task, stop, progress, steps)?
+            }
+        };
+        if self.options.task_type == TaskType::Full
+            && until != Until::Loaded
+            && let Some(folder) = &self.options.apply.spool_folder
+        {
+            Spool::discard(folder)?;
+        }
         let mut target = ends.target.control(stop)?;
         Ok(RunReport {
             resumed,
             start_position: Some(task.start_position),
             applied_position: Some(Position::Gtid(ends.ledger.checkpoint(&mut target)?.applied)),
             target_position: server::binlog_position(&mut target, ends.target.facts())?,
-            tables: run.loaded,
-            rewrites: run.rewrites,
+            tables: loaded,
+            rewrites,
             elapsed: begun.elapsed(),
         })
     }
@@ -235,11 +332,17 @@ impl Migration {
         let mut target = ends.target.control(stop)?;
         ends.ledger.create_schema(&mut target)?;
         if let Some(row) = ends.ledger.task(&mut target)? {
-            if row.phase == Phase::Ended {
+            let refused = match row.phase {
+                Phase::Ended => Some(("completed or stopped", "a new task under another name")),
+                // Its triggers may be on the target already and would fire.
+                Phase::Completing => Some(("being completed", "complete")),
+                _ => None,
+            };
+            if let Some((state, allowed)) = refused {
                 return Err(ErrorKind::IllegalState {
                     action: "run".into(),
-                    state: "completed or stopped".into(),
-                    allowed: "a new task under another name".into(),
+                    state: state.into(),
+                    allowed: allowed.into(),
                 }
                 .into());
             }
@@ -270,6 +373,7 @@ impl Migration {
 struct Run<'a> {
     options: &'a MigrationOptions,
     ends: &'a Ends,
+    spool: Option<&'a Spool>,
     stop: &'a StopToken,
     progress: &'a Progress,
     tables: Vec<TablePlan>,
@@ -307,6 +411,12 @@ impl Run<'_> {
         }
         if task.phase <= Phase::CatchUp {
             self.step(Step::CatchUp, |run| {
+                structure.finish_snapshot_tables(
+                    &run.tables,
+                    run.options.load.threads,
+                    run.stop,
+                    run.progress,
+                )?;
                 run.apply(ApplyMode::Idempotent, &ApplyUntil::Applied(converge))?;
                 run.set_phase(Phase::IndexBuild)
             })?;
@@ -315,6 +425,7 @@ impl Run<'_> {
         if task.phase <= Phase::IndexBuild {
             self.step(Step::IndexBuild, |run| {
                 structure.build_indexes(&run.tables, run.options.load.threads, run.stop, run.progress)?;
+                run.watch_target()?;
                 run.set_phase(Phase::InSync)
             })?;
         }
@@ -325,6 +436,8 @@ impl Run<'_> {
             return self.set_phase(Phase::Ended);
         }
         self.progress.set_step(Step::InSync, StepState::Running);
+        // What was known before the indexes were built is of the past.
+        self.progress.set_lag(None);
         let until = match until {
             Until::Stopped => ApplyUntil::Stopped,
             Until::Loaded | Until::Synced => {
@@ -367,15 +480,18 @@ impl Run<'_> {
     }
 
     fn apply(&self, mode: ApplyMode, until: &ApplyUntil) -> Result<()> {
-        BinlogApplier::new(
+        let mut applier = BinlogApplier::new(
             &self.ends.source,
             &self.ends.target,
             &self.ends.ledger,
             &self.ends.transform,
             mode,
         )
-        .run(until, self.stop, self.progress)
-        .map(drop)
+        .with_options(self.options.apply.clone());
+        if let Some(spool) = self.spool {
+            applier = applier.reading_from(spool);
+        }
+        applier.run(until, self.stop, self.progress).map(drop)
     }
 
     /// A task that applies no changes is complete as soon as its tables are.
@@ -403,6 +519,16 @@ impl Run<'_> {
         work(self)?;
         self.progress.set_step(step, StepState::Done);
         Ok(())
+    }
+
+    /// From now on writes of others on the target are looked for.
+    fn watch_target(&self) -> Result<()> {
+        if !self.ends.target.facts().has_gtids() {
+            return Ok(());
+        }
+        let mut target = self.ends.target.control(self.stop)?;
+        let executed = server::gtid_executed(&mut target)?;
+        watch_mark::write(&mut target, &self.options.name, &executed)
     }
 
     fn set_phase(&self, phase: Phase) -> Result<()> {

@@ -138,6 +138,12 @@ impl ServerFacts {
         self.flavor == Flavor::MySql && self.version >= ServerVersion(major, minor, patch)
     }
 
+    /// Returns whether what a foreign key changes by itself (CASCADE, SET NULL) is in the binary log, row by row: from MySQL 9.6
+    /// on, unless the old way inside InnoDB was asked for at the start of the server.
+    pub fn logs_cascades(&self) -> bool {
+        self.flavor == Flavor::MySql && self.is_on("innodb_native_foreign_keys") == Some(false)
+    }
+
     /// Returns `lower_case_table_names`: 0 names are case-sensitive, 1 stored in lower case, 2 compared so.
     pub fn lower_case_table_names(&self) -> u64 {
         self.number("lower_case_table_names").unwrap_or(0)
@@ -227,6 +233,18 @@ pub fn binlog_position(connection: &mut Connection, facts: &ServerFacts) -> Resu
     let sql = if facts.is_mysql_at_least(8, 2, 0) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
     match connection.query_row(sql, "asking for the binary log's position") {
         Ok(row) => Ok(row.map(|row| format!("{}:{}", row.string(0), row.string(1)))),
+        Err(error) if error.server_error().is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the names and sizes of the server's binary log files, in order; `None` when the account may not ask.
+///
+/// # Errors
+/// A broken connection.
+pub fn binlog_files(connection: &mut Connection) -> Result<Option<Vec<(String, u64)>>> {
+    match connection.query("SHOW BINARY LOGS", "asking for the sizes of the binary log") {
+        Ok(rows) => Ok(Some(rows.iter().map(|row| (row.string(0), row.u64(1).unwrap_or(0))).collect())),
         Err(error) if error.server_error().is_some() => Ok(None),
         Err(error) => Err(error),
     }

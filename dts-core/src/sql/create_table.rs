@@ -245,6 +245,11 @@ impl CreateTable {
         self.partition.is_some()
     }
 
+    /// Returns the partition clause as it is written.
+    pub fn partition(&self) -> Option<&str> {
+        self.partition.as_deref()
+    }
+
     /// Returns the value of a table option as it is written, by its name in upper case (`ENGINE`, `CHARSET`, `ROW_FORMAT`).
     pub fn option(&self, name: &str) -> Option<&str> {
         self.options.iter().find(|option| option.name == name).map(|option| option.value.as_str())
@@ -510,6 +515,17 @@ pub fn add_foreign_keys_sql<S: AsRef<str>>(
         })
         .collect::<Result<Vec<String>>>()?;
     Ok(alter_table(target, routed.iter().map(String::as_str)))
+}
+
+/// Returns the parent that a foreign key names, when a change of the parent changes rows of the child (CASCADE, SET NULL, SET
+/// DEFAULT); `database` is the child's.
+pub fn cascading_parent(clause: &str, database: &str) -> Option<TableName> {
+    let tokens = Tokens::new(clause, Dialect::default())?;
+    let (range, parent) = find_parent(&tokens, database)?;
+    let acts = |at: usize| tokens.is(at, "CASCADE") || tokens.is(at, "SET");
+    (range.end..tokens.len())
+        .any(|at| tokens.is(at, "ON") && tokens.is_any(at + 1, &["DELETE", "UPDATE"]) && acts(at + 2))
+        .then_some(parent)
 }
 
 fn alter_table<'a>(target: &TableName, clauses: impl Iterator<Item = &'a str>) -> Option<String> {

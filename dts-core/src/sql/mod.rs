@@ -8,6 +8,7 @@ pub mod literal;
 pub mod load;
 pub mod quote;
 pub mod row_match;
+pub mod row_text;
 pub mod select;
 pub mod statement;
 pub mod stored;

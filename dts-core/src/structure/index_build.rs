@@ -1,5 +1,17 @@
-//! The deferred indexes and foreign keys, built when the copy is consistent.
+//! The indexes and foreign keys that were held back while rows were copied.
 //!
+//! # When
+//! A table that was copied from an exact snapshot is finished before its first change is applied
+//! ([`Structure::finish_snapshot_tables`]): it holds the rows of one moment, so no UNIQUE index can find a value twice, changes of
+//! a table without a key find their row by an index, and the target's catalog tells which foreign keys change rows by
+//! themselves. All others wait until the copy is consistent ([`Structure::build_indexes`]).
+//!
+//! # Resuming
+//! The server goes on with an ALTER TABLE whose client is gone. Each session that builds has a lock that lives as long as it
+//! does, so a new run waits for what is under way, then reads what is there, and adds only what is missing. InnoDB's ALTER
+//! TABLE is atomic from 8.0 on, and leaves the old table before.
+//!
+//! # How
 //! One ALTER per table adds all its indexes, so that its rows are read once. Several tables are built at the same time,
 //! largest first. What a build may use of the target is set in its own session ([`Share`]): the server's defaults sort in
 //! pieces of 1 MiB, and writing and merging these pieces is most of the work of a small index.
@@ -15,6 +27,7 @@ use crate::progress::{Progress, TableState};
 use crate::server::{ServerFacts, catalog, session};
 use crate::sql::create_table::{self, CreateTable, DefinitionKind};
 use crate::stop::StopToken;
+use crate::target::SessionKind;
 use crate::target::ledger::{CopyState, TableRow};
 use crate::wire::Connection;
 
@@ -22,6 +35,8 @@ use super::Structure;
 
 /// An index build may take hours without a byte on the connection.
 const BUILD_PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The number of the session that adds foreign keys; those before it build indexes.
+const FOREIGN_KEY_SESSION: usize = 63;
 /// How often the server is asked how far its builds are.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Builds together may sort in this part of the target's buffer pool (the memory is taken beside the pool).
@@ -39,6 +54,22 @@ const STAGES: &str = "SELECT t.PROCESSLIST_ID, s.WORK_COMPLETED, s.WORK_ESTIMATE
     'stage/innodb/alter table%' AND t.PROCESSLIST_ID IS NOT NULL";
 
 impl Structure<'_> {
+    /// Finishes the tables that were copied from exact snapshots: all their indexes, and the foreign keys between them that
+    /// change rows by themselves. To be called before changes are applied; what is there already stays.
+    ///
+    /// # Errors
+    /// As [`build_indexes`](Self::build_indexes).
+    pub fn finish_snapshot_tables(
+        &self,
+        tables: &[TablePlan],
+        threads: usize,
+        stop: &StopToken,
+        progress: &Progress,
+    ) -> Result<()> {
+        self.build_staged(tables, Part::OfSnapshots, threads, stop, progress)
+            .map_err(|error| error.in_stage(Stage::Structure))
+    }
+
     /// Builds the deferred indexes of all tables, largest first, with at most `threads` threads of the target, then the
     /// foreign keys.
     ///
@@ -53,35 +84,37 @@ impl Structure<'_> {
         stop: &StopToken,
         progress: &Progress,
     ) -> Result<()> {
-        self.build_staged(tables, threads, stop, progress).map_err(|error| error.in_stage(Stage::Structure))
+        self.build_staged(tables, Part::All, threads, stop, progress)
+            .map_err(|error| error.in_stage(Stage::Structure))
     }
 
     fn build_staged(
         &self,
         tables: &[TablePlan],
+        part: Part,
         threads: usize,
         stop: &StopToken,
         progress: &Progress,
     ) -> Result<()> {
         let mut control = self.target.control(stop)?;
+        self.ledger.wait_for_sessions(&mut control, SessionKind::Build, stop)?;
         let rows: BTreeMap<u32, TableRow> =
             self.ledger.tables(&mut control)?.into_iter().map(|row| (row.id, row)).collect();
         let mut waiting: Vec<(&TablePlan, &TableRow)> = tables
             .iter()
             .filter_map(|plan| rows.get(&plan.id).map(|row| (plan, row)))
-            .filter(|(_, row)| row.state != CopyState::Indexed)
+            .filter(|(_, row)| row.state != CopyState::Indexed && part.takes(row))
             .collect();
         waiting.sort_by_key(|(plan, _)| std::cmp::Reverse(plan.schema.data_bytes));
-        let builds = threads.clamp(1, 64).min(waiting.len());
+        let builds = threads.clamp(1, FOREIGN_KEY_SESSION).min(waiting.len());
         let settings = Share::of(self.target.facts(), builds, threads).settings(self.target.facts());
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let next = AtomicUsize::new(0);
         let under_way = Mutex::new(BTreeMap::new());
         let first_error: Mutex<Option<Error>> = Mutex::new(None);
         let stop = stop.child();
-        let build = || -> Result<()> {
-            let mut connection = self.target.loader_control(&stop)?;
-            connection.set_answer_timeout(BUILD_PATIENCE);
+        let build = |number: usize| -> Result<()> {
+            let mut connection = self.builder(number, &stop)?;
             let refused = session::wish(&mut connection, &settings)?;
             log::debug!("index build without: {refused:?}");
             while let Some((plan, row)) = waiting.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -95,10 +128,11 @@ impl Structure<'_> {
         std::thread::scope(|scope| {
             scope.spawn(|| self.watch(&under_way, &watching, progress));
             std::thread::scope(|builders| {
-                for _ in 0..builds {
-                    builders.spawn(|| {
-                        if let Err(error) = build() {
-                            let mut first = lock(&first_error);
+                for number in 0..builds {
+                    let (build, first_error, stop) = (&build, &first_error, &stop);
+                    builders.spawn(move || {
+                        if let Err(error) = build(number) {
+                            let mut first = lock(first_error);
                             if first.as_ref().is_none_or(Error::is_interrupted) {
                                 *first = Some(error);
                             }
@@ -112,7 +146,15 @@ impl Structure<'_> {
         if let Some(error) = first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
-        self.add_foreign_keys(tables, &rows, &stop)
+        self.add_foreign_keys(tables, part, &rows, &stop)
+    }
+
+    /// Opens a session whose end a later run waits for.
+    fn builder(&self, number: usize, stop: &StopToken) -> Result<Connection> {
+        let mut connection = self.target.loader_control(stop)?;
+        connection.set_answer_timeout(BUILD_PATIENCE);
+        self.ledger.lock_session(&mut connection, SessionKind::Build, number, &mut None, stop)?;
+        Ok(connection)
     }
 
     /// Shows how far the server is with each build, where its own accounting of stages is on
@@ -159,7 +201,7 @@ impl Structure<'_> {
             .indexes
             .iter()
             .filter(|clause| {
-                let name = index_name(clause);
+                let name = clause_name(clause);
                 !there
                     .indexes
                     .iter()
@@ -181,22 +223,41 @@ impl Structure<'_> {
     fn add_foreign_keys(
         &self,
         tables: &[TablePlan],
+        part: Part,
         rows: &BTreeMap<u32, TableRow>,
         stop: &StopToken,
     ) -> Result<()> {
-        let mut connection = self.target.loader_control(stop)?;
-        connection.set_answer_timeout(BUILD_PATIENCE);
+        let of_snapshots: Vec<&TableName> =
+            rows.values().filter(|row| Part::OfSnapshots.takes(row)).map(|row| &row.source).collect();
+        let mut connection = None;
         for plan in tables {
-            let Some(row) = rows.get(&plan.id).filter(|row| !row.deferred.foreign_keys.is_empty()) else {
-                continue;
-            };
-            let there = catalog::table(&mut connection, self.target.facts(), &plan.target)?;
-            if !there.foreign_keys.is_empty() {
-                continue; // One ALTER adds all of a table's keys: some there means all there.
+            let Some(row) = rows.get(&plan.id).filter(|row| part.takes(row)) else { continue };
+            let mut wanted: Vec<&String> = row.deferred.foreign_keys.iter().collect();
+            if part == Part::OfSnapshots {
+                wanted.retain(|clause| {
+                    create_table::cascading_parent(clause, &plan.schema.name.database)
+                        .is_some_and(|parent| of_snapshots.contains(&&parent))
+                });
             }
+            if wanted.is_empty() {
+                continue;
+            }
+            stop.check()?;
+            let connection = match &mut connection {
+                Some(open) => open,
+                none => none.insert(self.builder(FOREIGN_KEY_SESSION, stop)?),
+            };
+            let there = catalog::table(connection, self.target.facts(), &plan.target)?;
+            wanted.retain(|clause| {
+                let name = clause_name(clause);
+                !there
+                    .foreign_keys
+                    .iter()
+                    .any(|key| name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&key.name)))
+            });
             let sql = create_table::add_foreign_keys_sql(
                 &plan.target,
-                &row.deferred.foreign_keys,
+                &wanted,
                 &plan.schema.name.database,
                 &self.transform.route,
             )?;
@@ -207,6 +268,20 @@ impl Structure<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Which tables are meant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Those copied from an exact snapshot.
+    OfSnapshots,
+    All,
+}
+
+impl Part {
+    fn takes(self, row: &TableRow) -> bool {
+        self == Part::All || row.snapshot_position.is_some()
     }
 }
 
@@ -263,14 +338,14 @@ fn duplicate(error: Error, table: &TableName) -> Error {
     error.for_table(table)
 }
 
-/// Returns the name of an index from its clause.
-fn index_name(clause: &str) -> Option<String> {
+/// Returns the name of an index or a foreign key from its clause.
+fn clause_name(clause: &str) -> Option<String> {
     let table = CreateTable::parse(&format!("CREATE TABLE `t` (\n  {clause}\n) ENGINE=InnoDB")).ok()?;
     match &table.definitions().first()?.kind {
         DefinitionKind::Index { name, .. } => Some(name.clone()),
+        DefinitionKind::ForeignKey { name, .. } => name.clone(),
         DefinitionKind::Column { .. }
         | DefinitionKind::PrimaryKey { .. }
-        | DefinitionKind::ForeignKey { .. }
         | DefinitionKind::Check
         | DefinitionKind::Other => None,
     }
@@ -278,7 +353,7 @@ fn index_name(clause: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Share, index_name};
+    use super::{Share, clause_name};
 
     #[test]
     fn builds_share_threads_and_memory() {
@@ -293,14 +368,15 @@ mod tests {
     }
 
     #[test]
-    fn names_of_all_sorts_of_indexes() {
+    fn names_of_all_sorts_of_clauses() {
         for (clause, name) in [
             ("KEY `a``b` (`x`)", "a`b"),
             ("UNIQUE KEY `u` (`x`,`y`(10))", "u"),
             ("FULLTEXT KEY `f` (`t`) /*!50100 WITH PARSER `ngram` */", "f"),
             ("KEY `e` ((lower(`x`)))", "e"),
+            ("CONSTRAINT `c``f` FOREIGN KEY (`x`) REFERENCES `p` (`id`) ON DELETE CASCADE", "c`f"),
         ] {
-            assert_eq!(index_name(clause).as_deref(), Some(name), "{clause}");
+            assert_eq!(clause_name(clause).as_deref(), Some(name), "{clause}");
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! [`Structure::create`] makes empty tables without secondary indexes and foreign keys: a lock-free copy may for a moment
 //! hold one UNIQUE value twice, and rows are loaded faster. [`Structure::build_indexes`] adds them when the copy is
-//! consistent; a duplicate found then is a real divergence and is reported as one.
+//! consistent; a duplicate found then is a real divergence and is reported as one. Tables that were copied from an exact
+//! snapshot get theirs earlier, by [`Structure::finish_snapshot_tables`].
 //!
 //! Procedures, functions and views are created with the tables. Triggers and events would do a second time what comes as
 //! changes of rows: [`Structure::create_held_back`] creates them when the task is completed.
@@ -14,6 +15,7 @@ mod events;
 mod index_build;
 mod object;
 mod programs;
+mod removal;
 mod triggers;
 mod views;
 
@@ -32,6 +34,8 @@ use crate::target::TargetEndpoint;
 use crate::target::ledger::{CopyState, Deferred, Ledger, TableRow};
 use crate::transform::{ObjectKinds, Transform};
 use crate::wire::Connection;
+
+pub use removal::drop_created;
 
 /// Creates what rows are loaded into.
 pub struct Structure<'a> {
@@ -183,6 +187,20 @@ impl<'a> Structure<'a> {
         Ok(HeldBackReport { triggers, events, programs, views, rewrites: maker.finish()? })
     }
 
+    /// Drops the triggers and events that the task has created: a cut-over that created them is taken back. Can be repeated.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn drop_held_back(&self, stop: &StopToken) -> Result<()> {
+        let mut target = self.target.control(stop)?;
+        for (kind, name) in
+            removal::drop_objects(self.ledger, &mut target, &[ObjectKind::Event, ObjectKind::Trigger], stop)?
+        {
+            self.ledger.remove_object(&mut target, kind, &name)?;
+        }
+        Ok(())
+    }
+
     fn planned_objects(
         &self,
         maker: &mut ObjectMaker<'_>,
@@ -313,6 +331,7 @@ impl<'a> Structure<'a> {
                 snapshot_rung: None,
                 row_count: 0,
                 byte_count: 0,
+                chunks_begun: 0,
                 chunks_again: 0,
             };
             self.ledger.add_table(target, &row)?;

@@ -12,8 +12,9 @@
 //! - `chunk`: one row per copied chunk, with the ends of its key range as the source sent them.
 //! - `object`: one row per view, stored program, trigger or event that the task has created or is about to create, so that
 //!   somebody else's object of the same name is never taken for ours.
-//! - `checkpoint`: one row per apply worker. The set of transactions applied since the low-water mark; the set applied in
-//!   all is the union of the rows.
+//! - `checkpoint`: one row per apply worker. Row 0 is the coordinator's: the low-water mark. A worker's row holds what it has
+//!   applied since; the set applied in all is the union of the rows.
+//! - `apply_window`: the stretch of log that several workers are applying in parts; none when all that is there is whole.
 //!
 //! The target's binary log carries these rows too (unless the load leaves it out), so that a replica of the target holds
 //! the same progress as the data, and so that a reverse channel can tell our transactions from an application's.
@@ -30,6 +31,9 @@ use crate::wire::{Connection, TextRow};
 /// Name of the schema.
 pub const SCHEMA: &str = "__dts__";
 
+/// Highest number of an apply worker, whatever is configured.
+pub const WORKERS_MAX: u32 = 64;
+
 /// Which phase of the flow a task has reached; never goes back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Phase {
@@ -43,21 +47,32 @@ pub enum Phase {
     IndexBuild,
     /// Changes are applied strictly.
     InSync,
+    /// Triggers and events are being created: from here on no change may be applied any more, it would fire them.
+    Completing,
     /// The task was completed or stopped: nothing more is applied.
     Ended,
 }
 
 impl Phase {
-    const ALL: [Phase; 6] =
-        [Phase::Structure, Phase::FullLoad, Phase::CatchUp, Phase::IndexBuild, Phase::InSync, Phase::Ended];
+    const ALL: [Phase; 7] = [
+        Phase::Structure,
+        Phase::FullLoad,
+        Phase::CatchUp,
+        Phase::IndexBuild,
+        Phase::InSync,
+        Phase::Completing,
+        Phase::Ended,
+    ];
 
-    fn name(self) -> &'static str {
+    /// Returns the name in the ledger.
+    pub fn name(self) -> &'static str {
         match self {
             Phase::Structure => "structure",
             Phase::FullLoad => "full_load",
             Phase::CatchUp => "catch_up",
             Phase::IndexBuild => "index_build",
             Phase::InSync => "in_sync",
+            Phase::Completing => "completing",
             Phase::Ended => "ended",
         }
     }
@@ -94,7 +109,8 @@ pub enum CopyState {
 }
 
 impl CopyState {
-    fn name(self) -> &'static str {
+    /// Returns the name in the ledger.
+    pub fn name(self) -> &'static str {
         match self {
             CopyState::Created => "created",
             CopyState::Copied => "copied",
@@ -141,7 +157,10 @@ pub struct TableRow {
     pub row_count: u64,
     /// Bytes copied, as the source sent them.
     pub byte_count: u64,
-    /// How many chunks had to be copied a second time because a run ended in the middle of them.
+    /// The highest number of a chunk that was ever begun.
+    pub chunks_begun: u32,
+    /// How many times a chunk was begun that had been begun before, because a run or a connection had ended in the middle of
+    /// it, or because the table was restarted.
     pub chunks_again: u64,
 }
 
@@ -185,8 +204,8 @@ impl Ledger {
             "CREATE TABLE IF NOT EXISTS `__dts__`.`table_copy` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, table_id INT UNSIGNED NOT NULL, source_database VARCHAR(64) NOT NULL, source_table VARCHAR(64) NOT NULL, \
              target_database VARCHAR(64) NOT NULL, target_table VARCHAR(64) NOT NULL, state VARCHAR(32) NOT NULL, \
-             deferred LONGTEXT NOT NULL, snapshot_position LONGTEXT, snapshot_rung VARCHAR(32), chunks_again INT UNSIGNED NOT NULL DEFAULT 0, \
-             PRIMARY KEY (task, table_id)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+             deferred LONGTEXT NOT NULL, snapshot_position LONGTEXT, snapshot_rung VARCHAR(32), chunks_begun INT UNSIGNED NOT NULL DEFAULT 0, \
+             chunks_again INT UNSIGNED NOT NULL DEFAULT 0, PRIMARY KEY (task, table_id)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
             "CREATE TABLE IF NOT EXISTS `__dts__`.`chunk` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
              table_id INT UNSIGNED NOT NULL, sequence INT UNSIGNED NOT NULL, lower_bound LONGBLOB, upper_bound LONGBLOB, \
              row_count BIGINT UNSIGNED NOT NULL, byte_count BIGINT UNSIGNED NOT NULL, PRIMARY KEY (task, table_id, \
@@ -198,6 +217,9 @@ impl Ledger {
             "CREATE TABLE IF NOT EXISTS `__dts__`.`checkpoint` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, worker INT UNSIGNED NOT NULL, applied LONGTEXT NOT NULL, PRIMARY KEY (task, worker)) \
              ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+            super::journal::CREATE_TABLE,
+            "CREATE TABLE IF NOT EXISTS `__dts__`.`apply_window` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
+             NULL, up_to LONGTEXT NOT NULL, PRIMARY KEY (task)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
         ] {
             connection.execute(sql, doing)?;
         }
@@ -284,7 +306,7 @@ impl Ledger {
             "SELECT t.table_id, t.source_database, t.source_table, t.target_database, t.target_table, t.state, t.deferred, \
              t.snapshot_position, t.chunks_again, (SELECT SUM(row_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
              c.table_id = t.table_id), (SELECT SUM(byte_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
-             c.table_id = t.table_id), t.snapshot_rung FROM `__dts__`.`table_copy` t WHERE t.task = {} ORDER BY t.table_id",
+             c.table_id = t.table_id), t.snapshot_rung, t.chunks_begun FROM `__dts__`.`table_copy` t WHERE t.task = {} ORDER BY t.table_id",
             self.literal()
         );
         connection.query(sql, "reading the tables' rows")?.iter().map(table_row).collect()
@@ -371,16 +393,52 @@ impl Ledger {
         connection.execute(sql, "recording a table's state").map(drop)
     }
 
-    /// Counts chunks that a resumed run copies again.
+    /// Builds the statement that records that a chunk is begun; it is committed before the chunk's own transaction, so that
+    /// whoever finds the chunk unfinished knows that it is copied again. `again`: it had been begun before.
+    pub fn chunk_begun_statement(&self, id: u32, sequence: u32, again: bool) -> String {
+        format!(
+            "UPDATE `__dts__`.`table_copy` SET chunks_begun = GREATEST(chunks_begun, {sequence}), chunks_again = chunks_again + \
+             {} WHERE task = {} AND table_id = {id}",
+            u8::from(again),
+            self.literal()
+        )
+    }
+
+    /// Forgets which chunks of some tables are copied: they are copied anew, all together.
     ///
     /// # Errors
-    /// What the target answered.
-    pub fn add_chunks_again(&self, connection: &mut Connection, id: u32, count: u64) -> Result<()> {
+    /// What the target answered; then nothing is forgotten.
+    pub fn restart_tables(&self, connection: &mut Connection, ids: &[u32]) -> Result<()> {
+        let (task, list) = (self.literal(), number_list(ids));
         let sql = format!(
-            "UPDATE `__dts__`.`table_copy` SET chunks_again = chunks_again + {count} WHERE task = {} AND table_id = {id}",
-            self.literal()
+            "BEGIN; DELETE FROM `__dts__`.`chunk` WHERE task = {task} AND table_id IN ({list}); UPDATE `__dts__`.`table_copy` SET \
+             state = '{}', snapshot_position = NULL, snapshot_rung = NULL WHERE task = {task} AND table_id IN ({list}); COMMIT",
+            CopyState::Created.name()
         );
-        connection.execute(sql, "counting repeated chunks").map(drop)
+        connection.execute(sql, "forgetting a copy that starts anew").map(drop)
+    }
+
+    /// Records that some tables are copied, all of them from one exact snapshot.
+    ///
+    /// # Errors
+    /// What the target answered; then it is recorded for none of them.
+    pub fn finish_snapshot(
+        &self,
+        connection: &mut Connection,
+        ids: &[u32],
+        position: &Position,
+        rung: Rung,
+    ) -> Result<()> {
+        let sql = format!(
+            "UPDATE `__dts__`.`table_copy` SET state = '{}', snapshot_position = {}, snapshot_rung = '{}' WHERE task = {} AND \
+             table_id IN ({})",
+            CopyState::Copied.name(),
+            quote::string_literal(&position.to_string()),
+            rung.name(),
+            self.literal(),
+            number_list(ids)
+        );
+        connection.execute(sql, "recording a snapshot").map(drop)
     }
 
     /// Reads the chunks of a table that are copied, in order.
@@ -475,15 +533,69 @@ impl Ledger {
         )
     }
 
-    /// Makes this session the only one that applies changes for the task, for as long as it lives; waits for `seconds`.
+    /// Moves all that was applied into row 0, and gives each of `workers` workers an empty row of its own; rows of others
+    /// are removed. In one transaction. Only while no worker is at work.
+    ///
+    /// The empty rows are there before the workers' sessions: the next life learns from them which sessions it must wait for.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn gather_checkpoint(
+        &self,
+        connection: &mut Connection,
+        applied: &GtidSet,
+        workers: u32,
+    ) -> Result<()> {
+        let mut sql = format!(
+            "BEGIN; DELETE FROM `__dts__`.`checkpoint` WHERE task = {} AND worker > 0; {}",
+            self.literal(),
+            self.checkpoint_statement(0, applied)
+        );
+        for worker in 1..=workers {
+            sql.push_str("; ");
+            sql.push_str(&self.checkpoint_statement(worker, &GtidSet::new()));
+        }
+        sql.push_str("; COMMIT");
+        connection.execute(sql, "gathering the checkpoint").map(drop)
+    }
+
+    /// Reads which stretch of the log several workers were applying in parts: the transactions in it.
+    ///
+    /// # Errors
+    /// What the target answered, or a set that cannot be read.
+    pub fn apply_window(&self, connection: &mut Connection) -> Result<Option<GtidSet>> {
+        let sql = format!("SELECT up_to FROM `__dts__`.`apply_window` WHERE task = {}", self.literal());
+        connection
+            .query_row(sql, "reading the window under way")?
+            .map(|row| GtidSet::parse(&row.string(0)))
+            .transpose()
+    }
+
+    /// Builds the statement that records that workers begin to apply these transactions in parts. It is durable before any
+    /// part is.
+    pub fn begin_window_statement(&self, transactions: &GtidSet) -> String {
+        format!(
+            "INSERT INTO `__dts__`.`apply_window` (task, up_to) VALUES ({}, {}) ON DUPLICATE KEY UPDATE up_to = VALUES(up_to)",
+            self.literal(),
+            quote::string_literal(&transactions.to_string())
+        )
+    }
+
+    /// Builds the statement that ends a window; it belongs into the transaction that records it as applied.
+    pub fn end_window_statement(&self) -> String {
+        format!("DELETE FROM `__dts__`.`apply_window` WHERE task = {}", self.literal())
+    }
+
+    /// Makes this session the only one that applies changes for the task as that worker, for as long as it lives; waits for
+    /// `seconds`. Worker 0 is the coordinator: whoever has its lock is the only applier.
     ///
     /// A session whose client is gone goes on with what it was sent, its COMMIT included. Whoever reads the checkpoint must
     /// first know that no such session is left: the server gives its lock away only when it has ended.
     ///
     /// # Errors
     /// What the target answered.
-    pub fn lock_apply(&self, connection: &mut Connection, seconds: u32) -> Result<bool> {
-        let sql = format!("SELECT GET_LOCK({}, {seconds})", self.lock_name());
+    pub fn lock_apply(&self, connection: &mut Connection, worker: u32, seconds: u32) -> Result<bool> {
+        let sql = format!("SELECT GET_LOCK({}, {seconds})", self.lock_name(apply_session(worker)));
         Ok(connection.query_row(sql, "becoming the only applier")?.and_then(|row| row.u64(0)) == Some(1))
     }
 
@@ -491,14 +603,14 @@ impl Ledger {
     ///
     /// # Errors
     /// What the target answered.
-    pub fn apply_lock_holder(&self, connection: &mut Connection) -> Result<Option<u64>> {
-        let sql = format!("SELECT IS_USED_LOCK({})", self.lock_name());
+    pub fn apply_lock_holder(&self, connection: &mut Connection, worker: u32) -> Result<Option<u64>> {
+        let sql = format!("SELECT IS_USED_LOCK({})", self.lock_name(apply_session(worker)));
         Ok(connection.query_row(sql, "looking for another applier")?.and_then(|row| row.u64(0)))
     }
 
-    /// At most 64 characters, whatever the task's name.
-    fn lock_name(&self) -> String {
-        format!("CONCAT('dts:', LEFT(SHA2({}, 256), 40))", self.literal())
+    /// An expression of at most 64 characters, whatever the task's name.
+    pub(super) fn lock_name(&self, session: impl std::fmt::Display) -> String {
+        format!("CONCAT('dts:', LEFT(SHA2({}, 256), 40), '{session}')", self.literal())
     }
 
     /// Removes everything recorded for the task. The data stay.
@@ -507,14 +619,29 @@ impl Ledger {
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
         let task = self.literal();
-        let sql: Vec<String> = ["chunk", "table_copy", "object", "checkpoint", "task"]
-            .iter()
-            .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
-            .collect();
+        let sql: Vec<String> =
+            ["chunk", "table_copy", "object", "apply_window", "checkpoint", "cutover", "task"]
+                .iter()
+                .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
+                .collect();
         connection.execute(format!("BEGIN; {}; COMMIT", sql.join("; ")), "removing the task's rows").map(drop)
     }
 
-    fn literal(&self) -> String {
+    /// Drops the schema `__dts__` when no task is recorded in it any more. Returns whether it did.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn drop_unused_schema(&self, connection: &mut Connection) -> Result<bool> {
+        let sql = "SELECT COUNT(*) FROM `__dts__`.`task`";
+        let is_unused =
+            connection.query_row(sql, "counting the tasks")?.and_then(|row| row.u64(0)) == Some(0);
+        if is_unused {
+            connection.execute("DROP DATABASE `__dts__`", "dropping the schema __dts__")?;
+        }
+        Ok(is_unused)
+    }
+
+    pub(super) fn literal(&self) -> String {
         quote::string_literal(&self.task)
     }
 }
@@ -539,6 +666,7 @@ fn table_row(row: &TextRow) -> Result<TableRow> {
         deferred,
         snapshot_position: row.text(7).map(|text| position(&text)).transpose()?,
         snapshot_rung: row.text(11).and_then(|name| Rung::parse(&name)),
+        chunks_begun: row.u64(12).and_then(|number| u32::try_from(number).ok()).unwrap_or(0),
         chunks_again: row.u64(8).unwrap_or(0),
         row_count: row.u64(9).unwrap_or(0),
         byte_count: row.u64(10).unwrap_or(0),
@@ -557,6 +685,15 @@ fn chunk_row(row: &TextRow) -> Result<ChunkRow> {
 
 fn position(text: &str) -> Result<Position> {
     text.parse().map_err(|error| Error::internal(format!("unreadable position in {SCHEMA}: {error}")))
+}
+
+/// Worker 0 is the coordinator, whose lock has the task's bare name.
+fn apply_session(worker: u32) -> String {
+    if worker == 0 { String::new() } else { format!(":{worker}") }
+}
+
+fn number_list(numbers: &[u32]) -> String {
+    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Writes each cell with its length in front, so that any bytes may be in it.

@@ -2,11 +2,19 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 #![allow(clippy::print_stderr, reason = "seeds and figures belong into a test's output")]
 mod apply;
+mod apply_windows;
 mod binlog_decode;
+mod cascades;
 mod check;
+mod check_live;
+mod check_structure;
 mod connect;
+mod cutover;
+mod divergence;
+mod key_identity;
 mod keyless;
 mod migrate;
+mod spool;
 mod structure;
 mod support;
 mod tidy;

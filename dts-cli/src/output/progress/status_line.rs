@@ -42,7 +42,7 @@ pub(super) fn status_line(view: &View<'_>) -> String {
 }
 
 /// Returns the line of a comparison.
-pub(super) fn check_line(name: &str, counts: &CheckCounts) -> String {
+pub(crate) fn check_line(name: &str, counts: &CheckCounts) -> String {
     format!(
         "{:.0} task={name} check tables={}/{} rows={}/{} percent={:.1} chunks={} chunks_different={} differences={}",
         Timestamp::now(),

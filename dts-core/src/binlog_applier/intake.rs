@@ -1,0 +1,304 @@
+//! From events to transactions: what belongs together, what is selected, what is decoded.
+//!
+//! A transaction counts as ended only at its real end (XID, COMMIT, or a statement that commits by itself), never in the
+//! middle of it (spirit#1042, #1065). A large one is handed over in parts, so that memory stays bounded.
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::binlog::{Event, EventType, GtidEvent, QueryEvent, RawEvent, RowsEvent, TransactionPayload};
+use crate::data::{Gtid, RowImage};
+use crate::error::{Error, ErrorKind, Result, Side};
+use crate::sql::statement::StatementKind;
+use crate::stop::StopToken;
+
+use super::change::{Change, Span, TransactionPart};
+use super::schema_change::SchemaChange;
+use super::tables::{MappedTable, Tables};
+
+/// Bytes of decoded changes that are handed over at once.
+const PART_BYTES: usize = 1 << 20;
+/// Largest content of a compressed transaction that is accepted: the server's limit of one event.
+const PAYLOAD_BYTES_MAX: u64 = 4 << 30;
+
+/// A statement that is no row change: DDL, accounts, a change of rows logged as a statement.
+pub(super) struct LoggedStatement<'e> {
+    pub(super) change: &'e SchemaChange,
+    pub(super) query: &'e QueryEvent<'e>,
+    /// Seconds since 1970, from the event's header.
+    pub(super) timestamp: u32,
+    /// `None` outside of any transaction.
+    pub(super) span: Option<Arc<Span>>,
+    /// When the source committed it.
+    pub(super) committed_at: SystemTime,
+    /// It stands between BEGIN and COMMIT.
+    pub(super) is_inside: bool,
+}
+
+/// What was done with a statement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Taken {
+    /// It was left out.
+    Skipped,
+    /// It was run and recorded: definitions of tables may have changed.
+    Run,
+}
+
+/// Takes what comes out of the log.
+pub(super) trait Outlet {
+    fn part(&mut self, part: TransactionPart) -> Result<()>;
+    fn statement(&mut self, statement: &LoggedStatement<'_>) -> Result<Taken>;
+}
+
+/// Puts transactions together.
+pub(super) struct Intake<'a> {
+    tables: Tables<'a>,
+    stop: &'a StopToken,
+    group: Option<Group>,
+    /// The log file of the source and how far it was taken.
+    file: String,
+    offset: u64,
+    before: RowImage,
+    after: RowImage,
+}
+
+/// A source transaction under way.
+struct Group {
+    span: Arc<Span>,
+    /// Between BEGIN and its end.
+    open: bool,
+    committed_at: SystemTime,
+    changes: Vec<Change>,
+    bytes: usize,
+    /// A part was handed over.
+    begun: bool,
+}
+
+impl<'a> Intake<'a> {
+    pub(super) fn new(tables: Tables<'a>, stop: &'a StopToken) -> Self {
+        Intake {
+            tables,
+            stop,
+            group: None,
+            file: String::new(),
+            offset: 0,
+            before: RowImage::new(),
+            after: RowImage::new(),
+        }
+    }
+
+    /// Returns how many bytes of these log files were not taken yet; `None` before the first event.
+    pub(super) fn bytes_behind(&self, files: &[(String, u64)]) -> Option<u64> {
+        let place = files.iter().position(|(file, _)| *file == self.file)?;
+        let all: u64 = files[place..].iter().map(|(_, size)| size).sum();
+        Some(all.saturating_sub(self.offset))
+    }
+
+    /// Takes an event and hands over what is complete by it.
+    ///
+    /// # Errors
+    /// What cannot be carried, with the transaction's position; what the outlet returned.
+    pub(super) fn take(&mut self, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
+        if raw.header.log_pos > 0 {
+            self.offset = u64::from(raw.header.log_pos);
+        }
+        self.event(raw, out).map_err(|error| match &self.group {
+            // What the target answered is about changes that were handed over earlier.
+            Some(group) if error.position().is_none() && error.side() != Some(Side::Target) => {
+                error.at(&group.span)
+            }
+            _ => error,
+        })
+    }
+
+    fn event(&mut self, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
+        match Event::parse(raw)? {
+            Event::Gtid(event) => self.begin_group(&event, raw.header.timestamp),
+            Event::Query(query) => self.query(&query, raw, out),
+            Event::TableMap(map) => self.tables.map(map, self.stop),
+            Event::Rows(rows) => self.rows(&rows, out),
+            Event::Xid(_) => self.end_group(out),
+            Event::TransactionPayload(payload) => self.payload(&payload, out),
+            Event::Rotate(rotate) => {
+                self.tables.forget_numbers();
+                (self.file, self.offset) = (rotate.file, rotate.position);
+                Ok(())
+            }
+            Event::XaPrepare(_) => Err(ErrorKind::BinlogEvent { what: "an XA transaction".into() }.into()),
+            Event::MariadbGtid(_) => Err(ErrorKind::BinlogEvent {
+                what: "a transaction of MariaDB, which dts does not read yet".into(),
+            }
+            .into()),
+            Event::FormatDescription(_)
+            | Event::Heartbeat(_)
+            | Event::RowsQuery(_)
+            | Event::PreviousGtids(_) => Ok(()),
+            Event::Other(event_type) => other_event(event_type, raw),
+        }
+    }
+
+    fn payload(&mut self, payload: &TransactionPayload<'_>, out: &mut dyn Outlet) -> Result<()> {
+        let mut events = payload.events(PAYLOAD_BYTES_MAX)?;
+        while let Some(event) = events.next_event()? {
+            self.event(&event, out)?;
+        }
+        Ok(())
+    }
+
+    fn begin_group(&mut self, event: &GtidEvent, timestamp: u32) -> Result<()> {
+        if event.is_anonymous() {
+            return Err(ErrorKind::BinlogEvent {
+                what: "a transaction without a GTID (gtid_mode was not ON)".into(),
+            }
+            .into());
+        }
+        if self.group.as_ref().is_some_and(|group| group.open) {
+            return Err(
+                ErrorKind::BinlogDamaged { what: "a transaction begins inside another".into() }.into()
+            );
+        }
+        let committed_at = match event.original_commit_timestamp {
+            Some(microseconds) => UNIX_EPOCH + Duration::from_micros(microseconds),
+            None => UNIX_EPOCH + Duration::from_secs(u64::from(timestamp)),
+        };
+        let gtid = Gtid { uuid: event.source_id, tag: event.tag.as_deref().map(Into::into), gno: event.gno };
+        self.group = Some(Group {
+            span: Arc::new(gtid.into()),
+            open: false,
+            committed_at,
+            changes: Vec::new(),
+            bytes: 0,
+            begun: false,
+        });
+        Ok(())
+    }
+
+    fn query(&mut self, query: &QueryEvent<'_>, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
+        let change = SchemaChange::read(query)?;
+        match &change.statement.kind {
+            StatementKind::Begin => {
+                if let Some(group) = &mut self.group {
+                    group.open = true;
+                }
+                Ok(())
+            }
+            StatementKind::Commit => self.end_group(out),
+            StatementKind::Savepoint { .. }
+            | StatementKind::ReleaseSavepoint { .. }
+            | StatementKind::Empty => Ok(()),
+            StatementKind::Rollback
+            | StatementKind::RollbackTo { .. }
+            | StatementKind::XaStart { .. }
+            | StatementKind::XaEnd { .. }
+            | StatementKind::XaPrepare { .. }
+            | StatementKind::XaCommit { .. }
+            | StatementKind::XaRollback { .. } => Err(ErrorKind::BinlogEvent {
+                what: "a rollback inside a transaction, or an XA transaction".into(),
+            }
+            .into()),
+            _ => self.statement(&change, query, raw.header.timestamp, out),
+        }
+    }
+
+    fn statement(
+        &mut self,
+        change: &SchemaChange,
+        query: &QueryEvent<'_>,
+        timestamp: u32,
+        out: &mut dyn Outlet,
+    ) -> Result<()> {
+        let group = self.group.as_ref();
+        let is_inside = group.is_some_and(|group| group.open);
+        let statement = LoggedStatement {
+            change,
+            query,
+            timestamp,
+            span: group.map(|group| group.span.clone()),
+            committed_at: group.map_or(UNIX_EPOCH, |group| group.committed_at),
+            is_inside,
+        };
+        match out.statement(&statement)? {
+            Taken::Run => {
+                self.tables.forget();
+                self.group = None;
+                Ok(())
+            }
+            // A statement outside of BEGIN commits by itself.
+            Taken::Skipped if group.is_some() && !is_inside => self.end_group(out),
+            Taken::Skipped => Ok(()),
+        }
+    }
+
+    fn rows(&mut self, rows: &RowsEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
+        let Some(MappedTable { table, decoder }) = self.tables.mapped(rows.table_id)? else { return Ok(()) };
+        let Some(group) = &mut self.group else {
+            return Err(
+                ErrorKind::BinlogDamaged { what: "row changes outside of a transaction".into() }.into()
+            );
+        };
+        if table.snapshot.as_ref().is_some_and(|snapshot| group.span.is_in(snapshot)) {
+            return Ok(());
+        }
+        let mut images = rows.rows(&decoder).map_err(|error| error.for_table(&table.source))?;
+        let acts = table.cascades.is_some() && rows.flags & RowsEvent::NO_FOREIGN_KEY_CHECKS == 0;
+        let (before, after) = (&mut self.before, &mut self.after);
+        while images.read_into(before, after).map_err(|error| error.for_table(&table.source))? {
+            let change = Change {
+                table: table.clone(),
+                cascades: acts && !before.is_empty(),
+                before: std::mem::take(before),
+                after: std::mem::take(after),
+            };
+            group.bytes += change.byte_count();
+            group.changes.push(change);
+            if group.bytes >= PART_BYTES {
+                out.part(group.part(false))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The source transaction under way is complete.
+    fn end_group(&mut self, out: &mut dyn Outlet) -> Result<()> {
+        let Some(group) = &mut self.group else {
+            return Err(
+                ErrorKind::BinlogDamaged { what: "a transaction ends that did not begin".into() }.into()
+            );
+        };
+        out.part(group.part(true))?;
+        self.group = None;
+        Ok(())
+    }
+}
+
+impl Group {
+    fn part(&mut self, last: bool) -> TransactionPart {
+        TransactionPart {
+            span: self.span.clone(),
+            committed_at: self.committed_at,
+            changes: std::mem::take(&mut self.changes),
+            bytes: std::mem::take(&mut self.bytes),
+            first: !std::mem::replace(&mut self.begun, true),
+            last,
+        }
+    }
+}
+
+/// Decides about an event that holds nothing for us: one that nobody knows may hold changes.
+fn other_event(event_type: EventType, raw: &RawEvent<'_>) -> Result<()> {
+    match event_type {
+        EventType::Stop
+        | EventType::Intvar
+        | EventType::Rand
+        | EventType::UserVar
+        | EventType::TransactionContext
+        | EventType::ViewChange => Ok(()),
+        _ if raw.header.is_ignorable() => Ok(()),
+        EventType::Incident => Err(Error::from(ErrorKind::BinlogEvent {
+            what: "the source reports that changes are missing from its binary log (incident event)".into(),
+        })),
+        other => {
+            Err(ErrorKind::BinlogEvent { what: format!("an event of type {} ({other:?})", other.code()) }
+                .into())
+        }
+    }
+}
