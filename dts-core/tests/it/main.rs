@@ -25,3 +25,4 @@ mod validate;
 mod validate_docs;
 mod validate_faults;
 mod validate_items;
+mod validate_looks;
