@@ -36,7 +36,7 @@ mod worker;
 
 pub use options::BinlogApplyOptions;
 
-use crate::data::{GtidSet, Position};
+use crate::data::{Gtid, GtidSet, Position};
 use crate::error::{Result, Stage};
 use crate::progress::Progress;
 use crate::retry::{Attempts, RetryPolicy};
@@ -44,7 +44,7 @@ use crate::source::SourceEndpoint;
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::target::ledger::Ledger;
-use crate::transform::Transform;
+use crate::transform::{ObjectKinds, Transform};
 
 use coordinator::Coordinator;
 use queue::EventQueue;
@@ -76,6 +76,8 @@ pub struct BinlogApplier<'a> {
     ledger: &'a Ledger,
     transform: &'a Transform,
     mode: ApplyMode,
+    objects: ObjectKinds,
+    skipped: &'a [Gtid],
 }
 
 impl<'a> BinlogApplier<'a> {
@@ -87,7 +89,29 @@ impl<'a> BinlogApplier<'a> {
         transform: &'a Transform,
         mode: ApplyMode,
     ) -> Self {
-        BinlogApplier { source, target, ledger, transform, mode }
+        BinlogApplier {
+            source,
+            target,
+            ledger,
+            transform,
+            mode,
+            objects: ObjectKinds::default(),
+            skipped: &[],
+        }
+    }
+
+    /// Says which other objects' definitions are carried from the log. All, unless this is called.
+    #[must_use]
+    pub fn with_objects(mut self, objects: ObjectKinds) -> Self {
+        self.objects = objects;
+        self
+    }
+
+    /// Leaves these schema changes out: an operator has seen to them on the target. That is recorded.
+    #[must_use]
+    pub fn skipping(mut self, schema_changes: &'a [Gtid]) -> Self {
+        self.skipped = schema_changes;
+        self
     }
 
     /// Applies until `until`, from where the ledger says. Reconnects when a connection breaks. Returns what is applied.
@@ -108,6 +132,9 @@ impl<'a> BinlogApplier<'a> {
                 Err(error) => {
                     if applied_any {
                         attempts.succeeded();
+                    }
+                    if schema_change::restart_misfit(&error, self.target, self.ledger, self.mode, stop)? {
+                        continue;
                     }
                     attempts.wait_after(error.in_stage(Stage::Apply), stop, progress)?;
                 }

@@ -1,8 +1,7 @@
 //! One life of the applier: what is known between two reconnects.
-use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::data::{GtidSet, Position, TableName};
+use crate::data::{GtidSet, Position};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::server;
@@ -12,10 +11,10 @@ use crate::wire::Connection;
 use super::change::TransactionPart;
 use super::coordinator::Coordinator;
 use super::engine::Engine;
-use super::intake::{Intake, LoggedStatement, Outlet, Taken};
+use super::intake::{Intake, Outlet, Taken};
 use super::ordered::OrderedEngine;
 use super::queue::{EventBatch, EventQueue, Received};
-use super::schema_change::{self, Verdict};
+use super::schema_change::{KnownTables, LoggedChange, SchemaChanger};
 use super::tables::Tables;
 use super::{ApplyMode, ApplyUntil, BinlogApplier};
 
@@ -39,8 +38,7 @@ struct Apply<'a> {
     applier: &'a BinlogApplier<'a>,
     coordinator: Coordinator<'a>,
     engine: Box<dyn Engine>,
-    /// Tables whose copy is not consistent yet.
-    copied: HashSet<TableName>,
+    changer: SchemaChanger<'a>,
     /// Since when something waits for company.
     waiting_since: Option<Instant>,
     stop: &'a StopToken,
@@ -55,21 +53,25 @@ impl<'a> Session<'a> {
         progress: &'a Progress,
     ) -> Result<Self> {
         let rows = applier.ledger.tables(&mut applier.target.control(stop)?)?;
-        let snapshots: HashMap<TableName, GtidSet> = rows
-            .iter()
-            .filter_map(|row| Some((row.source.clone(), row.snapshot_position.as_ref()?.gtid_set()?.clone())))
-            .collect();
-        let copied = match applier.mode {
-            ApplyMode::Strict => HashSet::new(),
-            ApplyMode::Idempotent => rows.into_iter().map(|row| row.source).collect(),
+        let folds = applier.source.facts().lower_case_table_names() != 0;
+        let known = KnownTables::new(rows, folds, applier.mode);
+        let changer = SchemaChanger {
+            source: applier.source,
+            target: applier.target,
+            ledger: applier.ledger,
+            transform: applier.transform,
+            objects: applier.objects,
+            skipped: applier.skipped,
+            known: known.clone(),
+            stop,
         };
         Ok(Session {
-            intake: Intake::new(Tables::new(applier.target, applier.transform, snapshots), stop),
+            intake: Intake::new(Tables::new(applier.target, applier.transform, known), stop),
             apply: Apply {
                 applier,
                 coordinator,
                 engine: Box::new(OrderedEngine::new(applier.mode)),
-                copied,
+                changer,
                 waiting_since: None,
                 stop,
                 progress,
@@ -96,6 +98,11 @@ impl<'a> Session<'a> {
                 && self.applied().contains_set(wanted)
             {
                 self.apply.coordinator.settle_all()?;
+                return self.apply.coordinator.advance();
+            }
+            if self.apply.changer.known.wants_copy() && self.apply.changer.known.is_strict() {
+                // A table came from outside of the selection. The others must not run far ahead of it.
+                self.apply.engine.drain(&mut self.apply.coordinator)?;
                 return self.apply.coordinator.advance();
             }
             self.apply.stop.check()?;
@@ -164,32 +171,18 @@ impl Outlet for Apply<'_> {
         Ok(())
     }
 
-    fn statement(&mut self, statement: &LoggedStatement<'_>) -> Result<Taken> {
-        let change = statement.change;
-        let Verdict::Run { sql, database } = change.decide(self.applier.transform, &self.copied)? else {
-            return Ok(Taken::Skipped);
-        };
-        if statement.is_inside {
-            return Err(change.refused("it stands inside a transaction with changes of rows"));
-        }
+    fn statement(&mut self, statement: &LoggedChange<'_>, committed_at: SystemTime) -> Result<Taken> {
+        let Some(prepared) = self.changer.prepare(statement)? else { return Ok(Taken::Skipped) };
         // A barrier: everything before is durable, nothing after has begun.
         self.engine.drain(&mut self.coordinator)?;
         self.waiting_since = None;
-        schema_change::run(
-            self.applier.target,
-            statement.query,
-            statement.timestamp,
-            &sql,
-            &database,
-            self.stop,
-        )
-        .map_err(|error| match &statement.span {
-            Some(span) => error.at(span),
-            None => error,
-        })?;
-        if let Some(span) = &statement.span {
-            self.coordinator.record(span)?;
-            self.coordinator.show_lag(statement.committed_at);
+        let also = self.changer.carry(&prepared, statement)?;
+        if statement.is_inside {
+            return Ok(Taken::RunInside);
+        }
+        if let Some(span) = statement.span {
+            self.coordinator.record(span, &also)?;
+            self.coordinator.show_lag(committed_at);
         }
         Ok(Taken::Run)
     }

@@ -75,6 +75,11 @@ impl Worker {
     /// # Errors
     /// What the target answered. After a lost connection the outcome is in the row: it must be read.
     pub(super) fn commit(&mut self, done: &GtidSet) -> Result<()> {
+        self.commit_with(done, &[])
+    }
+
+    /// Does what [`commit`](Self::commit) does, with more statements about the ledger in the same transaction.
+    pub(super) fn commit_with(&mut self, done: &GtidSet, also: &[String]) -> Result<()> {
         let low_water = self.low_water.get();
         if self.number > 0 && !Arc::ptr_eq(&low_water, &self.trimmed_at) {
             self.own = self.own.subtract(&low_water);
@@ -82,7 +87,12 @@ impl Worker {
         }
         self.own.merge(done);
         let checkpoint = self.ledger.checkpoint_statement(self.number, &self.own);
-        let end = if self.begun { format!("{checkpoint};COMMIT") } else { checkpoint };
+        let end = match (self.begun, also) {
+            (true, []) => format!("{checkpoint};COMMIT"),
+            (false, []) => checkpoint,
+            (true, also) => format!("{};{checkpoint};COMMIT", also.join(";")),
+            (false, also) => format!("BEGIN;{};{checkpoint};COMMIT", also.join(";")),
+        };
         self.connection.execute(end, "recording what was applied")?;
         self.begun = false;
         Ok(())

@@ -24,10 +24,10 @@ pub use plan::TablePlan;
 pub use report::{FullLoadReport, TableReport};
 
 use crate::data::{Position, Rung};
-use crate::error::{Error, ErrorKind, Result, Stage};
+use crate::error::{Error, ErrorKind, Recovery, Result, Stage};
 use crate::progress::{Progress, TableState};
 use crate::retry::{Attempts, RetryPolicy};
-use crate::server;
+use crate::server::{self, catalog};
 use crate::source::SourceEndpoint;
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
@@ -56,6 +56,8 @@ struct Work<'a> {
     chunker: Mutex<Chunker>,
     active: AtomicUsize,
     by_insert: AtomicBool,
+    /// Its definition was changed meanwhile: it will be created and copied anew.
+    abandoned: AtomicBool,
 }
 
 impl<'a> FullLoader<'a> {
@@ -89,7 +91,7 @@ impl<'a> FullLoader<'a> {
         let rows = self.ledger.tables(&mut control)?;
         let states: BTreeMap<u32, CopyState> = rows.iter().map(|row| (row.id, row.state)).collect();
         for plan in self.tables {
-            if states.get(&plan.id).is_some_and(|state| *state >= CopyState::Copied) {
+            if states.get(&plan.id).is_some_and(|state| *state != CopyState::Created) {
                 continue;
             }
             work.push(self.prepare(plan, &mut control, &throttle, &stop, progress, by_insert)?);
@@ -99,7 +101,7 @@ impl<'a> FullLoader<'a> {
 
         // A new connection: the copy may have taken longer than an idle one lives.
         control = self.target.control(&stop)?;
-        for work in &work {
+        for work in work.iter().filter(|work| !work.abandoned.load(Ordering::Relaxed)) {
             self.ledger.set_table_state(&mut control, work.copy.plan.id, CopyState::Copied)?;
             work.copy.progress.set_state(TableState::Copied);
         }
@@ -163,6 +165,7 @@ impl<'a> FullLoader<'a> {
             chunker: Mutex::new(chunker),
             active: AtomicUsize::new(0),
             by_insert: AtomicBool::new(by_insert),
+            abandoned: AtomicBool::new(false),
         })
     }
 
@@ -227,10 +230,55 @@ impl<'a> FullLoader<'a> {
                 Err(error) => {
                     // Whatever it was, an open transaction must not live on: a new connection starts clean.
                     connections = None;
+                    if self.abandon(work, &error, stop)? {
+                        unfinished = None;
+                        continue;
+                    }
                     attempts.wait_after(error, stop, progress)?;
                 }
             }
         }
+    }
+
+    /// Gives a table up for now whose definition was changed while it was copied. The log will tell of that change.
+    fn abandon(&self, work: &[Work<'_>], error: &Error, stop: &StopToken) -> Result<bool> {
+        let about = |work: &&Work<'_>| Some(&work.copy.plan.schema.name) == error.table();
+        let Some(work) = work.iter().find(about) else { return Ok(false) };
+        if error.is_interrupted() || error.recovery() != Recovery::Operator {
+            return Ok(false);
+        }
+        if work.abandoned.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        if !self.has_changed(work.copy.plan, error, stop)? {
+            return Ok(false);
+        }
+        let name = &work.copy.plan.schema.name;
+        log::warn!("{name} will be copied anew: its definition was changed while it was copied ({error})");
+        let mut control = self.target.control(stop)?;
+        self.ledger.set_table_state(&mut control, work.copy.plan.id, CopyState::Restart)?;
+        work.abandoned.store(true, Ordering::Relaxed);
+        work.copy.progress.set_state(TableState::Waiting);
+        Ok(true)
+    }
+
+    /// Returns whether a table is another one than it was when it was created on the target.
+    fn has_changed(&self, plan: &TablePlan, error: &Error, stop: &StopToken) -> Result<bool> {
+        // ER_NO_SUCH_TABLE, ER_BAD_DB_ERROR, ER_BAD_FIELD_ERROR, ER_TABLE_DEF_CHANGED
+        if error.server_error().is_some_and(|answer| matches!(answer.code, 1146 | 1049 | 1054 | 1412)) {
+            return Ok(true);
+        }
+        let source = catalog::table(&mut self.source.control(stop)?, self.source.facts(), &plan.schema.name);
+        let target = catalog::table(&mut self.target.control(stop)?, self.target.facts(), &plan.target);
+        let (source, target) = match (source, target) {
+            (Ok(source), Ok(target)) => (source, target),
+            (Err(error), _) | (_, Err(error)) if matches!(error.kind(), ErrorKind::NotFound { .. }) => {
+                return Ok(true);
+            }
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        let now = plan::column_types(&source);
+        Ok(now != plan::column_types(&plan.schema) || now != plan::column_types(&target))
     }
 
     /// Reports what earlier runs copied, without copying.
@@ -290,8 +338,12 @@ fn take_chunk(work: &[Work<'_>], source: &mut Connection) -> Result<Option<(usiz
     });
     for position in order {
         let work = &work[position];
+        if work.abandoned.load(Ordering::Relaxed) {
+            continue;
+        }
         let mut chunker = work.chunker.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(chunk) = chunker.next(work.copy.plan, source)? {
+        let next = chunker.next(work.copy.plan, source);
+        if let Some(chunk) = next.map_err(|error| error.for_table(&work.copy.plan.schema.name))? {
             work.active.fetch_add(1, Ordering::Relaxed);
             return Ok(Some((position, chunk)));
         }

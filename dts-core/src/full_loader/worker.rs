@@ -89,7 +89,7 @@ impl<'a> TableCopy<'a> {
         by_insert: bool,
     ) -> Result<Outcome> {
         let mut count = Count::default();
-        let outcome = if self.plan.is_keyless() {
+        let outcome = if self.plan.needs_snapshot() {
             self.copy_snapshot(target, chunk, by_insert, &mut count)
         } else {
             self.copy_counting(source, target, chunk, by_insert, &mut count, &[])

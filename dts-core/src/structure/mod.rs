@@ -9,6 +9,7 @@
 //!
 //! All can be repeated after a crash at any point: the ledger's row of a table or another object is written before it is
 //! created, so that one that is there and not in the ledger is somebody else's and is never touched.
+mod anew;
 mod definer;
 mod events;
 mod object;
@@ -27,11 +28,12 @@ use crate::full_loader::TablePlan;
 use crate::progress::{Progress, TableState};
 use crate::server::{Flavor, ServerFacts, catalog};
 use crate::source::SourceEndpoint;
-use crate::sql::create_table::{self, CharsetNames, ColumnCharset, CreateTable, DefinitionKind, Explicit};
+use crate::sql::create_table::{self, ColumnCharset, CreateTable, Explicit};
 use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::structure::object::{ObjectMaker, Planned};
 use crate::target::TargetEndpoint;
+use crate::target::deferred;
 use crate::target::ledger::{CopyState, Deferred, Ledger, TableRow};
 use crate::transform::{ObjectKinds, Transform};
 use crate::wire::Connection;
@@ -123,7 +125,7 @@ impl<'a> Structure<'a> {
             self.ledger.tables(&mut target)?.into_iter().map(|row| (row.source.clone(), row)).collect();
         self.refuse_conflicts(&mut target, &schemas, &recorded, &objects)?;
 
-        let names = charset_names(self.target.facts());
+        let names = self.target.facts().charset_names();
         for database in &databases {
             for target_name in self.transform.route.target_databases(&database.name) {
                 let sql = format!(
@@ -228,13 +230,17 @@ impl<'a> Structure<'a> {
             }
         }
         rows.into_iter()
+            // What is copied anew is made with its own definition, and what has left the source is looked at then.
+            .filter(|row| row.state != CopyState::Restart && (loaded || schemas.contains_key(&named(row))))
+            .collect::<Vec<_>>()
+            .into_iter()
             .map(|row| {
                 let name = named(&row);
                 let mut schema = schemas.remove(&name).ok_or_else(|| {
                     Error::from(ErrorKind::NotFound { what: "table", name: name.to_string() }).on(side)
                 })?;
                 schema.name = row.source;
-                Ok(TablePlan { id: row.id, schema, target: row.target })
+                Ok(TablePlan { id: row.id, schema, target: row.target, is_exact: row.is_exact })
             })
             .collect()
     }
@@ -303,7 +309,7 @@ impl<'a> Structure<'a> {
         rewrites: &mut Vec<String>,
     ) -> Result<TablePlan> {
         let name = self.transform.route.target_of(&schema.name);
-        let plan = TablePlan { id, schema, target: name };
+        let plan = TablePlan { id, schema, target: name, is_exact: false };
         let shown = catalog::show_create_table(source, &plan.schema.name)?;
         let (deferred, notes) = definition(&shown, &plan, self.target.facts())
             .map_err(|error| error.for_table(&plan.schema.name))?;
@@ -315,6 +321,9 @@ impl<'a> Structure<'a> {
                 target: plan.target.clone(),
                 state: CopyState::Created,
                 deferred: Deferred { indexes: deferred.indexes, foreign_keys: deferred.foreign_keys },
+                start_position: None,
+                is_exact: false,
+                restarts: 0,
                 snapshot_position: None,
                 snapshot_rung: None,
                 row_count: 0,
@@ -402,24 +411,7 @@ impl<'a> Structure<'a> {
         if let Some(counters) = progress.table(&plan.schema.name) {
             counters.set_state(TableState::Indexing);
         }
-        let there = catalog::table(connection, self.target.facts(), &plan.target)?;
-        let missing: Vec<&String> = row
-            .deferred
-            .indexes
-            .iter()
-            .filter(|clause| {
-                let name = index_name(clause);
-                !there
-                    .indexes
-                    .iter()
-                    .any(|index| name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&index.name)))
-            })
-            .collect();
-        for statement in create_table::build_indexes_statements(&plan.target, &missing) {
-            connection
-                .execute(statement, "building indexes")
-                .map_err(|error| duplicate(error, &plan.target))?;
-        }
+        deferred::build_indexes(connection, self.target.facts(), row)?;
         self.ledger.set_table_state(connection, plan.id, CopyState::Indexed)?;
         if let Some(counters) = progress.table(&plan.schema.name) {
             counters.set_state(TableState::Done);
@@ -439,21 +431,7 @@ impl<'a> Structure<'a> {
             let Some(row) = rows.get(&plan.id).filter(|row| !row.deferred.foreign_keys.is_empty()) else {
                 continue;
             };
-            let there = catalog::table(&mut connection, self.target.facts(), &plan.target)?;
-            if !there.foreign_keys.is_empty() {
-                continue; // One ALTER adds all of a table's keys: some there means all there.
-            }
-            let sql = create_table::add_foreign_keys_sql(
-                &plan.target,
-                &row.deferred.foreign_keys,
-                &plan.schema.name.database,
-                &self.transform.route,
-            )?;
-            if let Some(sql) = sql {
-                connection
-                    .execute(sql, "adding foreign keys")
-                    .map_err(|error| error.for_table(&plan.target))?;
-            }
+            deferred::add_foreign_keys(&mut connection, self.target.facts(), row, &self.transform.route)?;
         }
         Ok(())
     }
@@ -466,24 +444,6 @@ fn conflict(names: Vec<String>) -> Result<()> {
     }
     let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
     Err(Error::from(ErrorKind::TargetConflict { count: names.len(), names: shown }).on(Side::Target))
-}
-
-/// A duplicate found by a UNIQUE index after the converge point cannot come from the copy.
-fn duplicate(error: Error, table: &TableName) -> Error {
-    if error.server_error().is_some_and(|server| server.code == 1062) {
-        let what = "a UNIQUE index could not be built, because a value is there twice".to_owned();
-        return Error::from(ErrorKind::Divergence { what }).on(Side::Target).for_table(table);
-    }
-    error.for_table(table)
-}
-
-fn charset_names(facts: &ServerFacts) -> CharsetNames {
-    let version = facts.version;
-    let number = u32::from(version.0) * 1_00_00 + u32::from(version.1) * 1_00 + u32::from(version.2);
-    match facts.flavor {
-        Flavor::MySql => CharsetNames::of_mysql(number),
-        Flavor::MariaDb => CharsetNames::of_mariadb(number),
-    }
 }
 
 /// Turns the source's definition into the one for the target, and says what changed.
@@ -508,7 +468,7 @@ fn definition(
     let explicit = Explicit {
         table_collation: &plan.schema.collation,
         columns: &columns,
-        names: charset_names(target),
+        names: target.charset_names(),
         mariadb_target: target.flavor == Flavor::MariaDb,
     };
     let rewrites = definition.explicit(&explicit)?;
@@ -516,34 +476,4 @@ fn definition(
     let keep: Vec<&str> = key.iter().map(String::as_str).collect();
     let notes = rewrites.into_iter().map(|rewrite| format!("{} ({})", rewrite.what, rewrite.why)).collect();
     Ok((definition.without_deferred(&plan.target, &keep), notes))
-}
-
-/// Returns the name of an index from its clause.
-fn index_name(clause: &str) -> Option<String> {
-    let table = CreateTable::parse(&format!("CREATE TABLE `t` (\n  {clause}\n) ENGINE=InnoDB")).ok()?;
-    match &table.definitions().first()?.kind {
-        DefinitionKind::Index { name, .. } => Some(name.clone()),
-        DefinitionKind::Column { .. }
-        | DefinitionKind::PrimaryKey { .. }
-        | DefinitionKind::ForeignKey { .. }
-        | DefinitionKind::Check
-        | DefinitionKind::Other => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::index_name;
-
-    #[test]
-    fn names_of_all_sorts_of_indexes() {
-        for (clause, name) in [
-            ("KEY `a``b` (`x`)", "a`b"),
-            ("UNIQUE KEY `u` (`x`,`y`(10))", "u"),
-            ("FULLTEXT KEY `f` (`t`) /*!50100 WITH PARSER `ngram` */", "f"),
-            ("KEY `e` ((lower(`x`)))", "e"),
-        ] {
-            assert_eq!(index_name(clause).as_deref(), Some(name), "{clause}");
-        }
-    }
 }

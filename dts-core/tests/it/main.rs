@@ -5,6 +5,7 @@ mod apply;
 mod binlog_decode;
 mod check;
 mod connect;
+mod ddl;
 mod keyless;
 mod migrate;
 mod structure;
