@@ -100,10 +100,10 @@ impl<'a> ChangeSession<'a> {
             status.auto_increment_increment.unwrap_or(1),
             status.auto_increment_offset.unwrap_or(1),
         );
-        if let Some(zone) = &status.time_zone {
-            let zone = if zone == "SYSTEM" { system_offset(source, timestamp, stop)? } else { zone.clone() };
-            sql.push_str(&format!(", time_zone = {}", quote::string_literal(&zone)));
-        }
+        // 5.6 does not log it for the default of a TIMESTAMP column, which depends on it all the same.
+        let zone = status.time_zone.as_deref().or(source.facts().variable("time_zone")).unwrap_or("SYSTEM");
+        let zone = if zone == "SYSTEM" { system_offset(source, timestamp, stop)? } else { zone.to_owned() };
+        sql.push_str(&format!(", time_zone = {}", quote::string_literal(&zone)));
         connection.execute(sql, "setting up the session of a schema change")?;
         if let Some(collation) = status.collation_connection {
             // A literal is converted from the client's character set to this one, so that only this one has a meaning.
