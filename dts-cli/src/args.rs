@@ -1,4 +1,5 @@
 //! What was typed.
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -71,12 +72,28 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     /// Validate, copy, catch up and stay in sync; Ctrl-C pauses, running it again resumes
     Run(RunArgs),
+    /// Put a task into the queue, at once or for its start_at
+    Submit(SubmitArgs),
+    /// Run queued tasks, one after another
+    Worker(WorkerArgs),
     /// List the tasks
     List,
     /// Show one task: its steps, progress, lag and what to do next
     Status(StatusArgs),
+    /// Let a task rest; resume or run goes on
+    Pause(NameArgs),
+    /// Put a paused or failed task back into the queue
+    Resume(ResumeArgs),
+    /// Revoke a task: end it for good and say what is left on the target
+    Stop(NameArgs),
+    /// Change limits of a task while it runs
+    Set(SetArgs),
     /// Compare both sides
     Check(CheckArgs),
+    /// End a task as planned, at lag 0: triggers and events are created, positions recorded
+    Complete(CompleteArgs),
+    /// Remove what dts keeps of a task that has ended
+    Clean(CleanArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -123,6 +140,86 @@ pub(crate) struct RunArgs {
     /// End there with exit status 0 instead of staying in sync
     #[arg(long, value_enum, value_name = "WHEN")]
     pub(crate) until: Option<UntilChoice>,
+    /// Serve metrics for Prometheus at this address, for example 127.0.0.1:9105
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+/// `dts submit`
+#[derive(Debug, clap::Args)]
+pub(crate) struct SubmitArgs {
+    /// The task file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// `dts worker`
+#[derive(Debug, clap::Args)]
+pub(crate) struct WorkerArgs {
+    /// How many tasks are copied at the same time; one that is in sync goes on beside the next ones and does not count
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) concurrency: u32,
+    /// End when the queue is empty and every task of this worker has ended or is in sync
+    #[arg(long)]
+    pub(crate) drain: bool,
+    /// Serve metrics for Prometheus at this address, for example 127.0.0.1:9105
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+/// `dts pause`, `dts stop`
+#[derive(Debug, clap::Args)]
+pub(crate) struct NameArgs {
+    /// The task's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+}
+
+/// `dts resume`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResumeArgs {
+    /// The task's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+}
+
+/// `dts set`
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetArgs {
+    /// The task's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// What to change: load.rows_per_second_max=N (0 = no limit)
+    #[arg(value_name = "KEY=VALUE", required = true)]
+    pub(crate) settings: Vec<String>,
+}
+
+/// `dts complete`
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompleteArgs {
+    /// The task's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Do not wait for lag 0: what is not applied yet never is
+    #[arg(long)]
+    pub(crate) immediately: bool,
+}
+
+/// `dts clean`
+#[derive(Debug, clap::Args)]
+pub(crate) struct CleanArgs {
+    /// The task's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Also drop the tables and other objects that a stopped task has created on the target
+    #[arg(long)]
+    pub(crate) drop_data: bool,
+    /// Also forget the task's history on this machine, so that its name is free
+    #[arg(long)]
+    pub(crate) forget: bool,
+    /// Do not ask before data are dropped
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// How far `dts run` goes.

@@ -1,7 +1,7 @@
 //! What the commands need of a migration; a trait so that their decisions can be tested without servers.
 use dts_core::checker::{CheckOptions, CheckProgress, CheckReport};
 use dts_core::error::Result;
-use dts_core::migration::{Migration, RunReport, Until};
+use dts_core::migration::{CompletionReport, Migration, Remains, RunReport, Until};
 use dts_core::progress::Progress;
 use dts_core::stop::StopToken;
 use dts_core::validator::ValidationReport;
@@ -22,6 +22,12 @@ pub(crate) trait Engine: Sync {
         stop: &StopToken,
         progress: &CheckProgress,
     ) -> Result<CheckReport>;
+
+    /// Ends the task as planned.
+    fn complete(&self, immediately: bool, stop: &StopToken, progress: &Progress) -> Result<CompletionReport>;
+
+    /// Ends the task for good before it was complete.
+    fn end(&self, stop: &StopToken) -> Result<Remains>;
 }
 
 impl Engine for Migration {
@@ -41,5 +47,13 @@ impl Engine for Migration {
         progress: &CheckProgress,
     ) -> Result<CheckReport> {
         Migration::check(self, options, apply_here, stop, progress)
+    }
+
+    fn complete(&self, immediately: bool, stop: &StopToken, progress: &Progress) -> Result<CompletionReport> {
+        Migration::complete(self, immediately, stop, progress)
+    }
+
+    fn end(&self, stop: &StopToken) -> Result<Remains> {
+        Migration::end(self, stop)
     }
 }

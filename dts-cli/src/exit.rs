@@ -21,6 +21,19 @@ pub(crate) enum ExitStatus {
 }
 
 impl ExitStatus {
+    /// Returns the status of a number; an unknown one means that somebody must look.
+    pub(crate) fn from_number(number: u8) -> Self {
+        let all = [
+            ExitStatus::Done,
+            ExitStatus::Findings,
+            ExitStatus::Usage,
+            ExitStatus::Operator,
+            ExitStatus::Transient,
+            ExitStatus::Interrupted,
+        ];
+        all.into_iter().find(|status| status.number() == number).unwrap_or(ExitStatus::Operator)
+    }
+
     /// Returns the number for the shell.
     pub(crate) fn number(self) -> u8 {
         match self {

@@ -9,6 +9,8 @@ mod engine;
 mod exit;
 mod home;
 mod logging;
+mod metrics;
+mod notify;
 mod output;
 mod runner;
 mod signals;

@@ -1,37 +1,44 @@
 //! Works on one task: validation, the run itself, the comparison at its end, and all that other processes see of it.
 //!
 //! Two threads share the work. The one that calls [`Runner::run`] drives the engine, tries again after transient errors
-//! and decides the task's next state. The other one (`Runner::report`) looks at the counters a few times a second: it
-//! draws progress, shows that this process lives, and writes the status that `dts status` reads.
+//! and decides the task's next state. The other one (`desk`) looks at the counters a few times a second: it draws progress,
+//! shows that this process lives, writes the status that `dts status` reads, and takes what other processes ask for
+//! (`serve`).
+//!
+//! The work goes in rounds. A wish to pause, stop or complete ends the round; a completion that is refused (the source is
+//! still being written) begins the next one.
+mod desk;
+mod serve;
+mod service;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dts_core::checker::{CheckMode, CheckOptions, CheckProgress, CheckReport};
-use dts_core::error::{Error, ErrorKind, Recovery, Result};
+use dts_core::error::{Error, ErrorKind, Recovery, Result, Side};
+use dts_core::full_loader::RateLimit;
 use dts_core::migration::{RunReport, State, Until};
-use dts_core::progress::{Progress, ProgressSnapshot};
+use dts_core::progress::Progress;
 use dts_core::stop::StopToken;
 use dts_core::validator::{ItemResult, TaskType, ValidationReport};
 
+pub(crate) use serve::What;
+pub(crate) use service::{Call, Service};
+
+use self::desk::Desk;
+use self::serve::Ending;
 use crate::config::TaskFile;
 use crate::engine::Engine;
+use crate::notify::{Change, Notifier};
 use crate::output::Console;
-use crate::output::json::{CheckDocument, ErrorDocument, ValidationDocument};
-use crate::output::progress::{Display, Meter, Rates, View};
-use crate::output::{check, format, status};
-use crate::store::{Lease, Sample, Store};
+use crate::output::json::{
+    CheckDocument, CompletionDocument, ErrorDocument, RemainsDocument, ValidationDocument,
+};
+use crate::output::{check, ending, format};
+use crate::store::{Answer, Lease, Store};
 
-/// How often counters are looked at.
+/// How often counters are looked at, and what others ask for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How often the status is written.
-const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// How often a sample is kept for the report.
-const SAMPLE_EVERY: Duration = Duration::from_secs(5);
-/// A task that lags no more than this is ready to be completed: the clocks of two servers differ, and a source that is
-/// written to all the time is never at exactly 0.
-const READY_LAG: Duration = Duration::from_secs(1);
-/// A ready task that lags more than this is not ready any more. Far from the other limit, so that it does not flicker.
-const BEHIND_LAG: Duration = Duration::from_secs(10);
 
 /// How often and how patiently something is tried again.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +83,12 @@ pub(crate) struct Outcome {
     pub(crate) report: Option<RunReport>,
     /// The comparison, when there was one.
     pub(crate) check: Option<CheckReport>,
+    /// What somebody else ended the run for.
+    pub(crate) ended_by: Option<What>,
+    /// How the task was completed.
+    pub(crate) completion: Option<CompletionDocument>,
+    /// What a task that was stopped for good has left.
+    pub(crate) remains: Option<RemainsDocument>,
 }
 
 /// What a runner is to work on.
@@ -86,6 +99,10 @@ pub(crate) struct Job<'a> {
     pub(crate) task_type: TaskType,
     /// The comparison that is made in sync.
     pub(crate) check: CheckOptions,
+    /// Limits that may change while it runs.
+    pub(crate) limits: &'a RateLimit,
+    /// Who is told of changes of state.
+    pub(crate) notifier: Notifier,
     /// What does the work.
     pub(crate) engine: &'a dyn Engine,
 }
@@ -94,7 +111,14 @@ impl<'a> Job<'a> {
     /// Takes what a task file says.
     pub(crate) fn new(file: &'a TaskFile, engine: &'a dyn Engine) -> Self {
         let options = &file.options;
-        Job { task: &options.name, task_type: options.task_type, check: file.check.clone(), engine }
+        Job {
+            task: &options.name,
+            task_type: options.task_type,
+            check: file.check.clone(),
+            limits: &options.load.rate_limit,
+            notifier: Notifier::new(file.notify.clone()),
+            engine,
+        }
     }
 }
 
@@ -102,23 +126,15 @@ impl<'a> Job<'a> {
 pub(crate) struct Runner<'a> {
     job: Job<'a>,
     console: &'a Console,
+    /// Ends everything: a signal, or a lease that was lost.
     stop: StopToken,
     patience: Patience,
     desk: Mutex<Desk>,
     lease: Mutex<Lease>,
-}
-
-/// What both threads write to.
-struct Desk {
-    store: Store,
-    state: State,
-    /// The counters of the present attempt; each begins with fresh ones.
-    progress: Progress,
-    /// The counters of the comparison under way.
-    check: Option<Arc<CheckProgress>>,
-    retries: u64,
-    target_position: Option<String>,
-    lease_lost: Option<Error>,
+    /// The lease's token.
+    token: String,
+    /// Stopped as soon as the task was in sync once.
+    in_sync_once: StopToken,
 }
 
 impl<'a> Runner<'a> {
@@ -134,6 +150,8 @@ impl<'a> Runner<'a> {
         stop: &StopToken,
     ) -> Result<Self> {
         let state = store.get(job.task)?.state;
+        store.settings(job.task)?.apply(job.limits);
+        let stop = stop.child();
         let desk = Desk {
             store,
             state,
@@ -142,15 +160,26 @@ impl<'a> Runner<'a> {
             retries: 0,
             target_position: None,
             lease_lost: None,
+            round: stop.child(),
+            ending: None,
+            served: Vec::new(),
         };
         Ok(Runner {
             job,
             console,
-            stop: stop.clone(),
+            stop,
             patience: Patience::default(),
             desk: Mutex::new(desk),
+            token: lease.token().to_owned(),
             lease: Mutex::new(lease),
+            in_sync_once: StopToken::new(),
         })
+    }
+
+    /// Stops `token` as soon as the task has been in sync.
+    pub(crate) fn telling_when_in_sync(mut self, token: StopToken) -> Self {
+        self.in_sync_once = token;
+        self
     }
 
     /// Looks whether the task may start, and keeps what was found.
@@ -163,7 +192,11 @@ impl<'a> Runner<'a> {
             self.advance(State::Queued, "started by hand", None)?;
         }
         self.advance(State::Validating, "validation", None)?;
-        match self.job.engine.validate(&self.stop) {
+        let validated = self.attended(None, || self.job.engine.validate(&self.stop));
+        if let Some(lost) = self.desk().lease_lost.take() {
+            return Err(lost);
+        }
+        match validated {
             Ok(report) => {
                 let document = ValidationDocument::from(&report);
                 let text = serde_json::to_string(&document).unwrap_or_default();
@@ -178,6 +211,9 @@ impl<'a> Runner<'a> {
             Err(error) => {
                 let back = match before {
                     State::Paused | State::Failed => before,
+                    // It leaves the queue only by an error that its owner can see.
+                    State::Queued | State::Scheduled if !error.is_interrupted() => State::Failed,
+                    State::Queued | State::Scheduled => State::Paused,
                     _ => State::Created,
                 };
                 self.advance(back, "the validation could not find out", Some(&ErrorDocument::from(&error)))?;
@@ -193,50 +229,164 @@ impl<'a> Runner<'a> {
     /// stopped it) or failed.
     pub(crate) fn run(&self, goal: Goal) -> Result<Outcome> {
         self.advance(State::Running, "run", None)?;
-        let ended = StopToken::new();
-        let result = std::thread::scope(|scope| {
-            scope.spawn(|| self.report(goal, &ended));
-            let result = self.work(goal);
-            ended.stop();
+        let result = self.attended(Some(goal), || self.rounds(goal));
+        self.unless_lost(result)
+    }
+
+    /// Ends the task, which rests: stops it for good or completes it.
+    ///
+    /// # Errors
+    /// What the engine returns. A completion that was interrupted or refused leaves the task paused, one that failed failed.
+    pub(crate) fn end(&self, what: What) -> Result<Outcome> {
+        self.end_round(Ending { what, request: None }, "asked for")?;
+        self.take_ending();
+        let result = self.attended(Some(Goal::Synced), || {
+            let result = self.finish(what);
+            if let Err(error) = &result
+                && !self.desk().state.is_final()
+            {
+                if is_still_written(error) {
+                    self.advance(
+                        State::Paused,
+                        "the completion was refused",
+                        Some(&ErrorDocument::from(error)),
+                    )?;
+                } else {
+                    self.rest(error)?;
+                }
+            }
             result
         });
-        let result = match self.desk().lease_lost.take() {
-            Some(lost) => return Err(lost),
+        self.unless_lost(result)
+    }
+
+    fn unless_lost<T>(&self, result: Result<T>) -> Result<T> {
+        match self.desk().lease_lost.take() {
+            Some(lost) => Err(lost),
             None => result,
-        };
-        self.settle(goal, result)
+        }
+    }
+
+    /// Does `work` with the second thread beside it.
+    fn attended<T>(&self, goal: Option<Goal>, work: impl FnOnce() -> T) -> T {
+        let ended = StopToken::new();
+        std::thread::scope(|scope| {
+            // Also when the work panics: the other thread would be waited for in vain.
+            let guard = StopOnDrop(&ended);
+            scope.spawn(|| self.attend(scope, goal, &ended));
+            let result = work();
+            drop(guard);
+            result
+        })
+    }
+
+    /// Works in rounds until one ends the run.
+    fn rounds(&self, goal: Goal) -> Result<Outcome> {
+        loop {
+            let result = self.work(goal);
+            let Some(ending) = self.take_ending() else { return self.settle(goal, result) };
+            let finished = match (ending.what, result) {
+                // What failed by itself has failed, whatever was wished meanwhile; but a wish to stop it for good stays.
+                (What::Pause | What::Complete { .. }, Err(error)) if !error.is_interrupted() => Err(error),
+                // It was done just before the wish came.
+                (What::Pause, Ok(outcome)) => self
+                    .settle(goal, Ok(outcome))
+                    .map(|outcome| Outcome { ended_by: Some(What::Pause), ..outcome }),
+                (what, _) => self.finish(what),
+            };
+            match finished {
+                Ok(outcome) => {
+                    let (document, text) = ending::answer(self.job.task, self.desk().state, &outcome);
+                    self.answer_ending(ending.request, &Answer::done(document, text));
+                    return Ok(outcome);
+                }
+                Err(error) => {
+                    let answer = Answer::failed(&error);
+                    if is_still_written(&error) && !self.stop.is_stopped() {
+                        self.advance(State::Running, "the completion was refused", None)?;
+                        self.answer_ending(ending.request, &answer);
+                        continue;
+                    }
+                    let settled = self.settle(goal, Err(error));
+                    self.answer_ending(ending.request, &answer);
+                    return settled;
+                }
+            }
+        }
+    }
+
+    /// Does what the round was ended for.
+    fn finish(&self, what: What) -> Result<Outcome> {
+        let round = self.stop.child();
+        self.desk().round = round.clone();
+        let mut outcome = Outcome { ended_by: Some(what), ..Outcome::default() };
+        match what {
+            What::Pause => self.advance(State::Paused, "dts pause", None)?,
+            What::Stop => {
+                // A task whose target is gone must be stoppable, too.
+                let remains = match self.job.engine.end(&round) {
+                    Ok(remains) => Some(remains),
+                    Err(error) if error.is_interrupted() => return Err(error),
+                    Err(error) => {
+                        self.console
+                            .note(&format!("what is left on the target could not be looked at: {error}"));
+                        None
+                    }
+                };
+                let document = RemainsDocument::new(self.job.task, remains.as_ref());
+                self.record("stop", &document)?;
+                self.advance(State::Stopped, "stopped for good", None)?;
+                outcome.remains = Some(document);
+            }
+            What::Complete { immediately } => {
+                let report =
+                    self.patiently(|| self.job.engine.complete(immediately, &round, &self.fresh_progress()))?;
+                let document = CompletionDocument::new(self.job.task, &report);
+                self.desk().target_position.clone_from(&report.target_position);
+                self.record("completion", &document)?;
+                self.advance(State::Completed, "completed", None)?;
+                outcome.completion = Some(document);
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn record(&self, kind: &str, document: &impl serde::Serialize) -> Result<()> {
+        let text = serde_json::to_string(document).unwrap_or_default();
+        self.desk().store.add_record(self.job.task, kind, &text)
     }
 
     fn work(&self, goal: Goal) -> Result<Outcome> {
+        let round = self.desk().round.clone();
         let is_incremental = self.job.task_type == TaskType::FullAndIncremental;
         if is_incremental && goal == Goal::StayInSync {
-            return self.stay_in_sync();
+            return self.stay_in_sync(&round);
         }
         // A task without changes ends by itself once its rows are consistent and its indexes are built.
         let until = if goal == Goal::Loaded { Until::Loaded } else { Until::Synced };
-        let report = self.patiently(|| self.job.engine.run(until, &self.stop, &self.fresh_progress()))?;
+        let report = self.patiently(|| self.job.engine.run(until, &round, &self.fresh_progress()))?;
         self.desk().target_position.clone_from(&report.target_position);
         if goal == Goal::Loaded || !is_incremental {
-            return Ok(Outcome { report: Some(report), check: None });
+            return Ok(Outcome { report: Some(report), ..Outcome::default() });
         }
         // Nobody applies while this thread compares, so the check does.
         let check = match self.job.check.mode {
             CheckMode::None => None,
-            _ => Some(self.patiently(|| self.check(true, &self.stop))?),
+            _ => Some(self.patiently(|| self.check(true, &round))?),
         };
-        Ok(Outcome { report: Some(report), check })
+        Ok(Outcome { report: Some(report), check, ..Outcome::default() })
     }
 
     /// Applies until it is stopped, and compares beside it once it is in sync.
-    fn stay_in_sync(&self) -> Result<Outcome> {
-        let beside = self.stop.child();
+    fn stay_in_sync(&self, round: &StopToken) -> Result<Outcome> {
+        let beside = round.child();
         std::thread::scope(|scope| {
             scope.spawn(|| self.check_once_in_sync(&beside));
             let result =
-                self.patiently(|| self.job.engine.run(Until::Stopped, &self.stop, &self.fresh_progress()));
+                self.patiently(|| self.job.engine.run(Until::Stopped, round, &self.fresh_progress()));
             // Without an applier the check would wait in vain.
             beside.stop();
-            result.map(|report| Outcome { report: Some(report), check: None })
+            result.map(|report| Outcome { report: Some(report), ..Outcome::default() })
         })
     }
 
@@ -245,7 +395,7 @@ impl<'a> Runner<'a> {
         if self.job.check.mode == CheckMode::None {
             return;
         }
-        while !self.desk().progress.snapshot().in_sync {
+        while !desk::is_near(&self.desk().progress.snapshot()) {
             if stop.sleep(LOOK_EVERY).is_err() {
                 return;
             }
@@ -282,7 +432,8 @@ impl<'a> Runner<'a> {
                 Err(error) => error,
             };
             let is_transient = error.recovery() == Recovery::Retry && !error.is_interrupted();
-            if !is_transient || self.stop.is_stopped() {
+            let round = self.desk().round.clone();
+            if !is_transient || round.is_stopped() {
                 return Err(error);
             }
             attempts = if begun.elapsed() >= self.patience.recovered { 1 } else { attempts + 1 };
@@ -292,14 +443,20 @@ impl<'a> Runner<'a> {
             let wait =
                 self.patience.first.saturating_mul(1 << (attempts - 1).min(20)).min(self.patience.longest);
             self.desk().retries += 1;
-            self.advance(State::Retrying, "transient error", Some(&ErrorDocument::from(&error)))?;
+            // A completion is one step for whoever looks; attempts within it are not states.
+            let is_run = self.desk().state != State::Completing;
+            if is_run {
+                self.advance(State::Retrying, "transient error", Some(&ErrorDocument::from(&error)))?;
+            }
             self.console.note(&format!(
                 "{error}\n  tried again in {} (attempt {attempts} of {})",
                 format::duration(wait),
                 self.patience.attempts_max
             ));
-            self.stop.sleep(wait)?;
-            self.advance(State::Running, "tried again", None)?;
+            round.sleep(wait)?;
+            if is_run {
+                self.advance(State::Running, "tried again", None)?;
+            }
         }
     }
 
@@ -326,10 +483,7 @@ impl<'a> Runner<'a> {
                 };
                 self.pause(reason)?;
             }
-            Err(error) if error.is_interrupted() => self.pause("interrupted")?,
-            Err(error) => {
-                self.advance(State::Failed, &error.to_string(), Some(&ErrorDocument::from(error)))?;
-            }
+            Err(error) => self.rest(error)?,
         }
         result
     }
@@ -343,6 +497,15 @@ impl<'a> Runner<'a> {
         }
     }
 
+    /// Brings the task to rest after an error.
+    fn rest(&self, error: &Error) -> Result<()> {
+        // What was to end for good does not rest.
+        if error.is_interrupted() && self.desk().state != State::Stopping {
+            return self.pause("interrupted");
+        }
+        self.advance(State::Failed, &error.to_string(), Some(&ErrorDocument::from(error)))
+    }
+
     fn pause(&self, reason: &str) -> Result<()> {
         if self.desk().state == State::Retrying {
             self.advance(State::Pausing, reason, None)?;
@@ -350,143 +513,28 @@ impl<'a> Runner<'a> {
         self.advance(State::Paused, reason, None)
     }
 
-    /// The second thread: shows and writes what the counters say until `ended`.
-    fn report(&self, goal: Goal, ended: &StopToken) {
-        let mut display = Display::new(self.console);
-        let mut meter = Meter::default();
-        let (mut write_at, mut sample_at) = (Instant::now(), Instant::now() + SAMPLE_EVERY);
-        let (mut last_step, mut announced) = (None, false);
-        loop {
-            let is_last = ended.is_stopped();
-            let now = Instant::now();
-            let (state, progress, check) = {
-                let desk = self.desk();
-                (desk.state, desk.progress.clone(), desk.check.as_ref().map(|check| check.counts()))
-            };
-            let snapshot = progress.snapshot();
-            let rates = meter.rates(now, &snapshot);
-            let next = self.state_after(state, &snapshot);
-            let shown = next.map_or(state, |(next, _)| next);
-            let view = View { name: self.job.task, state: shown, snapshot: &snapshot, rates, check };
-            display.show(&view);
-            if now >= write_at || is_last || next.is_some() || snapshot.step != last_step {
-                write_at = now + WRITE_EVERY;
-                last_step = snapshot.step;
-                self.write(&view);
-            }
-            // After the status is written, so that nobody sees a new state beside old counters.
-            if let Some((next, reason)) = next {
-                self.follow(state, next, reason);
-                if next == State::ReadyToComplete && goal == Goal::StayInSync && !announced {
-                    announced = true;
-                    self.announce();
-                }
-            }
-            if now >= sample_at {
-                sample_at = now + SAMPLE_EVERY;
-                self.sample(&snapshot, rates);
-            }
-            if is_last {
-                return display.finish(&view);
-            }
-            let _ = ended.sleep(LOOK_EVERY);
-        }
-    }
-
-    /// Says what to do next, once there is something to do.
-    fn announce(&self) {
-        let task = self.desk().store.get(self.job.task);
-        if let Ok(task) = task {
-            self.console.note(&format!("{}: {}", self.job.task, status::document(&task, None).next_action));
-        }
-    }
-
-    /// Returns the state that the counters show to follow, and why.
-    fn state_after(&self, state: State, snapshot: &ProgressSnapshot) -> Option<(State, &'static str)> {
-        let lag_is = |within: fn(Duration) -> bool| snapshot.lag.is_some_and(within);
-        match state {
-            State::Running | State::ReadyToComplete | State::Retrying if self.stop.is_stopped() => {
-                Some((State::Pausing, "asked to stop"))
-            }
-            State::Running if snapshot.in_sync && lag_is(|lag| lag <= READY_LAG) => {
-                Some((State::ReadyToComplete, "in sync"))
-            }
-            State::ReadyToComplete if !snapshot.in_sync || !lag_is(|lag| lag <= BEHIND_LAG) => {
-                Some((State::Running, "fell behind"))
-            }
-            _ => None,
-        }
-    }
-
-    /// Brings the task from `state` to `next`, unless the other thread has changed its state meanwhile.
-    fn follow(&self, state: State, next: State, reason: &str) {
-        let mut desk = self.desk();
-        if desk.state == state && desk.lease_lost.is_none() {
-            match desk.store.advance(self.job.task, next, reason, None) {
-                Ok(_) => desk.state = next,
-                Err(error) => log::warn!("{error}"),
-            }
-        }
-    }
-
-    fn write(&self, view: &View<'_>) {
-        let mut document = status::of_progress(view);
-        let mut desk = self.desk();
-        if desk.lease_lost.is_some() {
-            // What is written about the task is the new holder's business.
-            return;
-        }
-        document.target_position.clone_from(&desk.target_position);
-        let text = serde_json::to_string(&document).unwrap_or_default();
-        let written = desk.store.write_status(self.job.task, &text);
-        drop(desk);
-        if let Err(error) = written {
-            log::warn!("the status could not be written: {error}");
-        }
-        let beat = lock(&self.lease).beat();
-        match beat {
-            Ok(()) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::IllegalState { .. }) => {
-                // Two processes on one task must never be.
-                self.desk().lease_lost.get_or_insert(error);
-                self.stop.stop();
-            }
-            Err(error) => log::warn!("the lease could not be renewed: {error}"),
-        }
-    }
-
-    fn sample(&self, snapshot: &ProgressSnapshot, rates: Rates) {
-        let sample = Sample {
-            step: snapshot.step.map(dts_core::progress::Step::name),
-            rows_done: snapshot.rows_done,
-            bytes_done: snapshot.bytes_done,
-            transactions_applied: snapshot.transactions_applied,
-            rows_per_second: rates.rows,
-            lag_seconds: snapshot.lag.map(|lag| lag.as_secs_f64()),
-            spool_bytes: snapshot.spool_bytes,
-        };
-        if let Err(error) = self.desk().store.add_sample(self.job.task, &sample) {
-            log::warn!("a sample could not be written: {error}");
-        }
-    }
-
-    fn advance(&self, next: State, reason: &str, error: Option<&ErrorDocument>) -> Result<()> {
-        let mut desk = self.desk();
-        if desk.lease_lost.is_some() {
-            return Err(ErrorKind::Interrupted.into());
-        }
-        if desk.state == State::Pausing && matches!(next, State::Running | State::Retrying) {
-            // The stop came between two attempts.
-            return self.stop.check();
-        }
-        desk.store.advance(self.job.task, next, reason, error)?;
-        desk.state = next;
-        Ok(())
+    /// Tells whoever wants to know of a change of state.
+    fn notify(&self, from: State, to: State, reason: &str, error: Option<&ErrorDocument>) {
+        self.job.notifier.tell(&Change { task: self.job.task, from, to, reason, error });
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
         lock(&self.desk)
     }
+}
+
+/// Stops a token when it goes out of sight.
+struct StopOnDrop<'a>(&'a StopToken);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Returns whether a completion was refused because the source does not come to rest.
+fn is_still_written(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::IllegalState { .. }) && error.side() == Some(Side::Source)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

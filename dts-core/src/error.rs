@@ -86,7 +86,7 @@ impl fmt::Display for Code {
 /// What went wrong.
 ///
 /// Codes: 1xxx input and configuration, 2xxx server set-up, 3xxx replication position, 4xxx server and network,
-/// 5xxx data that cannot be carried, 9xxx a broken invariant of dts itself.
+/// 5xxx data that cannot be carried, 6xxx the cut-over, 9xxx a broken invariant of dts itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -296,6 +296,12 @@ pub enum ErrorKind {
         /// Each one with the target's answer and what to do.
         objects: String,
     },
+    /// A step of the cut-over saw something that stops it.
+    #[error("the cut-over stops: {why}")]
+    CutOver {
+        /// What was seen.
+        why: String,
+    },
     /// A queue, spool or disk is full.
     #[error("{what} is full ({limit})")]
     Full {
@@ -303,6 +309,14 @@ pub enum ErrorKind {
         what: String,
         /// Its limit.
         limit: String,
+    },
+    /// A file of the spool is not what was written.
+    #[error("the spool is damaged: '{path}': {what}")]
+    SpoolDamaged {
+        /// The file.
+        path: String,
+        /// What was seen.
+        what: String,
     },
     /// Somebody asked to stop. Not a failure; everything that was recorded is durable.
     #[error("interrupted")]
@@ -343,11 +357,13 @@ impl ErrorKind {
             Self::Protocol { .. } => 4007,
             Self::Server { .. } => 4008,
             Self::Full { .. } => 4009,
+            Self::SpoolDamaged { .. } => 4010,
             Self::RowCount { .. } => 5001,
             Self::NoKey => 5002,
             Self::Value { .. } => 5003,
             Self::Divergence { .. } => 5004,
             Self::ObjectsRefused { .. } => 5005,
+            Self::CutOver { .. } => 6001,
             Self::Interrupted => 8001,
             Self::Internal { .. } => 9001,
         })
@@ -379,11 +395,13 @@ impl ErrorKind {
             | Self::Tls { .. }
             | Self::Protocol { .. }
             | Self::Full { .. }
+            | Self::SpoolDamaged { .. }
             | Self::RowCount { .. }
             | Self::NoKey
             | Self::Value { .. }
             | Self::Divergence { .. }
             | Self::ObjectsRefused { .. }
+            | Self::CutOver { .. }
             | Self::Internal { .. } => Recovery::Operator,
         }
     }
@@ -450,7 +468,14 @@ impl ErrorKind {
                 "Mend or drop these objects on the source, or leave them out (objects.exclude, or objects.views, .routines, \
                  .triggers, .events = false), then run again. No rows were copied yet."
             }
+            Self::CutOver { .. } => {
+                "Nothing was changed. Mend the cause and run the cut-over again; --dry-run only looks."
+            }
             Self::Full { .. } => "Free space or raise the limit, then run again: it resumes where it stood.",
+            Self::SpoolDamaged { .. } => {
+                "Check the disk. Then delete the folder of that file and run again: everything that is not applied is asked from \
+                 the source once more. If the source has purged it by then, that run says so."
+            }
             Self::Interrupted => "Run the command again: it resumes where it stood.",
             Self::Internal { .. } => "This is a bug of dts: please report it with the log.",
         })

@@ -47,6 +47,12 @@ pub fn decode_json(bytes: &[u8]) {
     let _ = json_diffs(bytes);
 }
 
+/// Reads bytes as a file of the spool; an event takes at least its length and its header.
+pub fn read_segment(bytes: &[u8]) {
+    // Compression makes many events of few bytes; 1 GiB of them is not a matter of few bytes.
+    assert!(crate::spool::count_events(bytes) < 1 << 26);
+}
+
 fn with_type(event_type: EventType, body: &[u8]) -> RawEvent<'_> {
     let header = EventHeader { timestamp: 0, event_type, server_id: 0, event_size: 0, log_pos: 0, flags: 0 };
     RawEvent { header, body }

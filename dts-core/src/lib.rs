@@ -67,6 +67,7 @@
 pub mod binlog;
 pub mod binlog_applier;
 pub mod checker;
+pub mod cutover;
 pub mod data;
 pub mod error;
 pub mod full_loader;
@@ -77,6 +78,7 @@ pub mod progress;
 pub mod retry;
 pub mod server;
 pub mod source;
+pub mod spool;
 pub mod sql;
 pub mod stop;
 pub mod structure;

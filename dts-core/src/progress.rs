@@ -114,6 +114,8 @@ pub struct TableProgress {
     rows_estimated: u64,
     rows_done: AtomicU64,
     bytes_done: AtomicU64,
+    /// Done and estimated work of its index build, in the server's units.
+    index_work: Mutex<(u64, u64)>,
     state: Mutex<TableState>,
 }
 
@@ -128,6 +130,17 @@ impl TableProgress {
     pub fn take_back(&self, rows: u64, bytes: u64) {
         self.rows_done.fetch_sub(rows, Ordering::Relaxed);
         self.bytes_done.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes back everything: the table is copied from its beginning again.
+    pub fn start_anew(&self) {
+        self.rows_done.store(0, Ordering::Relaxed);
+        self.bytes_done.store(0, Ordering::Relaxed);
+    }
+
+    /// Sets how far its index build is, in the target's own units; the server corrects its estimate as it goes.
+    pub fn set_index_work(&self, done: u64, estimated: u64) {
+        *lock(&self.index_work) = (done, estimated);
     }
 
     /// Changes the state.
@@ -147,6 +160,8 @@ pub struct TableSnapshot {
     pub rows_estimated: u64,
     /// Bytes copied, as the source sent them.
     pub bytes_done: u64,
+    /// How much of its index build is done, 0 to 1: what the target accounts, else nothing until all is done.
+    pub index_part: f64,
     /// How far it is.
     pub state: TableState,
 }
@@ -184,6 +199,18 @@ pub struct ProgressSnapshot {
     pub applied_position: Option<Position>,
     /// Whether everything is copied and indexed, and the applied set included the source's when last looked at.
     pub in_sync: bool,
+}
+
+impl ProgressSnapshot {
+    /// Returns how much of all index builds is done, 0 to 1: tables weigh as their bytes do.
+    pub fn index_part(&self) -> f64 {
+        #[allow(clippy::cast_precision_loss, reason = "a part, to be shown")]
+        // One byte more: empty tables count, too.
+        let weight = |table: &TableSnapshot| table.bytes_done as f64 + 1.0;
+        let all: f64 = self.tables.iter().map(weight).sum();
+        let done: f64 = self.tables.iter().map(|table| weight(table) * table.index_part).sum();
+        if all > 0.0 { done / all } else { 0.0 }
+    }
 }
 
 /// Counters that stages raise and programs poll. Clones share them.
@@ -258,6 +285,7 @@ impl Progress {
             rows_estimated,
             rows_done: AtomicU64::new(0),
             bytes_done: AtomicU64::new(0),
+            index_work: Mutex::new((0, 0)),
             state: Mutex::new(state),
         });
         lock(&self.0.tables).push(entry.clone());
@@ -321,7 +349,23 @@ impl Progress {
                 let complete = matches!(state, TableState::Copied | TableState::Indexing | TableState::Done);
                 let rows_estimated = if complete { rows_done } else { table.rows_estimated.max(rows_done) };
                 let bytes_done = table.bytes_done.load(Ordering::Relaxed);
-                TableSnapshot { table: table.table.clone(), rows_done, rows_estimated, bytes_done, state }
+                let (index_done, index_estimated) = *lock(&table.index_work);
+                #[allow(clippy::cast_precision_loss, reason = "a part, to be shown")]
+                let index_part = match state {
+                    TableState::Done => 1.0,
+                    TableState::Indexing if index_estimated > 0 => {
+                        (index_done as f64 / index_estimated as f64).min(1.0)
+                    }
+                    _ => 0.0,
+                };
+                TableSnapshot {
+                    table: table.table.clone(),
+                    rows_done,
+                    rows_estimated,
+                    bytes_done,
+                    index_part,
+                    state,
+                }
             })
             .collect();
         let steps = lock(&self.0.steps).clone();
@@ -361,6 +405,26 @@ mod tests {
         progress.set_step(Step::Structure, StepState::Done);
         progress.set_step(Step::FullLoad, StepState::Running);
         assert_eq!(progress.snapshot().step, Some(Step::FullLoad));
+    }
+
+    #[test]
+    fn an_index_build_is_as_far_as_its_bytes() {
+        let progress = Progress::new();
+        let add = |name: &str, bytes| {
+            let table = progress.add_table(TableName::new("a", name), 10, TableState::Copied);
+            table.add(10, bytes);
+            table
+        };
+        let (small, large) = (add("s", 1000), add("l", 3000));
+        assert_eq!(progress.snapshot().index_part(), 0.0);
+        small.set_state(TableState::Done);
+        large.set_state(TableState::Indexing);
+        assert!((progress.snapshot().index_part() - 0.25).abs() < 0.001);
+        large.set_index_work(50, 100);
+        assert!((progress.snapshot().index_part() - 0.625).abs() < 0.001);
+        large.set_index_work(150, 100);
+        assert!((progress.snapshot().index_part() - 1.0).abs() < 0.001, "an estimate that was too low");
+        assert_eq!(Progress::new().snapshot().index_part(), 0.0);
     }
 
     #[test]

@@ -2,48 +2,151 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dts_core::checker::{CheckMode, CheckOptions, CheckProgress, Conclusion};
+use dts_core::checker::{CheckMode, CheckOptions, CheckProgress, CheckReport, Conclusion};
 use dts_core::data::TableName;
 use dts_core::error::{Error, ErrorKind, Result};
-use dts_core::migration::Migration;
+use dts_core::migration::{Action, Migration, State};
 use dts_core::stop::StopToken;
 use dts_core::validator::TaskType;
+use serde::{Deserialize, Serialize};
 
+use super::ask::{self, Asked, Question, ask_or_take};
 use super::validate::read_task_file;
 use crate::args::{CheckArgs, ModeChoice};
-use crate::config::TaskFile;
+use crate::config::{CHECK_MODES, TaskFile};
 use crate::exit::ExitStatus;
 use crate::home::Home;
-use crate::output::json::CheckDocument;
-use crate::output::progress::Display;
+use crate::output::json::{CheckDocument, check_mode};
+use crate::output::progress::{self, Display};
 use crate::output::{Console, check};
+use crate::runner::{Call, Service};
 use crate::signals;
-use crate::store::{Holder, Lease, Store};
+use crate::store::{Answer, Lease, Store};
 
-/// Compares both sides, beside the process that runs the task or, without one, applying changes meanwhile.
+/// How often the asking shell is told how far a comparison is.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// Compares both sides: the process that runs the task does it beside its work; without one it is done here, with changes being
+/// applied meanwhile.
 pub(super) fn execute(args: CheckArgs, home: &Home, console: &Console) -> Result<ExitStatus> {
     let mut store = Store::open(home)?;
     let file = find(&args.task, &mut store, home, console)?;
     let name = file.options.name.as_str();
     let stop = StopToken::new();
     signals::stop_on_signals(&stop, console, "stopping…")?;
-    let options = options(&args, &file)?;
-    let asked_for = options.tables.clone();
+    let wish = Wish::new(&args, console)?;
+    let options = wish.options(&file.check)?;
 
-    let is_run_elsewhere = store.get(name)?.holder.as_ref().is_some_and(Holder::is_alive);
-    let lease = if is_run_elsewhere { None } else { Some(store.take_lease(name, "check", &stop)?) };
-    let apply_here = lease.is_some() && file.options.task_type == TaskType::FullAndIncremental;
+    let payload = serde_json::to_value(&wish).map_err(|error| Error::internal(error.to_string()))?;
+    let question = Question { task: name, kind: CheckService.kind(), payload: &payload, ends_work: false };
+    let lease = match ask_or_take(&question, &mut store, console, &stop)? {
+        Asked::Answered(answer) => return Ok(ask::print(&answer, console)),
+        Asked::Ours(lease) => lease,
+    };
+    let apply_here = file.options.task_type == TaskType::FullAndIncremental;
     let migration = Migration::new(file.options.clone());
     let progress = CheckProgress::new();
     let ended = StopToken::new();
     let report = std::thread::scope(|scope| {
         scope.spawn(|| watch(name, lease, &progress, &ended, &stop, console));
-        let report = migration.check(options, apply_here, &stop, &progress);
+        let report = migration.check(options.clone(), apply_here, &stop, &progress);
         ended.stop();
         report
     })?;
+    let answer = concluded(name, &report, &options, wish.color, &mut store)?;
+    Ok(ask::print(&answer, console))
+}
 
-    for table in asked_for.iter().flatten() {
+/// `dts check` in the process that runs the task.
+pub(crate) struct CheckService;
+
+impl Service for CheckService {
+    fn kind(&self) -> &'static str {
+        "check"
+    }
+
+    fn allow(&self, state: State) -> Result<()> {
+        state.allow(Action::Check)
+    }
+
+    fn serve(&self, call: &mut Call<'_>) -> Result<Answer> {
+        let wish: Wish = serde_json::from_value(call.payload.clone())
+            .map_err(|error| Error::internal(format!("what is to be checked cannot be read: {error}")))?;
+        let options = wish.options(call.check)?;
+        let (progress, ended) = (CheckProgress::new(), StopToken::new());
+        let (engine, stop, task) = (call.engine, call.stop, call.task);
+        call.say(&format!("{task}: the process that runs it compares"));
+        let report = std::thread::scope(|scope| {
+            let (ended, progress, asked) = (&ended, &progress, options.clone());
+            let checking = scope.spawn(move || {
+                let report = engine.check(asked, false, stop, progress);
+                ended.stop();
+                report
+            });
+            while ended.sleep(TELL_EVERY).is_ok() {
+                call.progress(&progress::check_line(task, &progress.counts()));
+            }
+            checking.join().unwrap_or_else(|_| Err(Error::internal("the check panicked")))
+        })?;
+        concluded(call.task, &report, &options, wish.color, &mut call.store)
+    }
+}
+
+/// What is to be compared, as it was typed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Wish {
+    mode: Option<String>,
+    ratio: Option<f64>,
+    seed: Option<u64>,
+    tables: Vec<String>,
+    color: bool,
+}
+
+impl Wish {
+    fn new(args: &CheckArgs, console: &Console) -> Result<Self> {
+        for table in &args.tables {
+            table_name(table)?;
+        }
+        let mode = args.mode.map(|mode| match mode {
+            ModeChoice::Full => CheckMode::Full,
+            ModeChoice::Partial => CheckMode::Partial,
+            ModeChoice::RowsCount => CheckMode::RowsCount,
+            ModeChoice::None => CheckMode::None,
+        });
+        Ok(Wish {
+            mode: mode.map(|mode| check_mode(mode).to_owned()),
+            ratio: args.ratio,
+            seed: args.seed,
+            tables: args.tables.clone(),
+            color: console.has_color(),
+        })
+    }
+
+    /// Returns the options; what was not typed is as the task file says.
+    fn options(&self, file: &CheckOptions) -> Result<CheckOptions> {
+        let mut options = file.clone();
+        if let Some(mode) = &self.mode {
+            let known = CHECK_MODES.iter().find(|(name, _)| name == mode);
+            options.mode = known.map_or(options.mode, |(_, mode)| *mode);
+        }
+        options.ratio = self.ratio.unwrap_or(options.ratio);
+        options.seed = self.seed.or(options.seed);
+        if !self.tables.is_empty() {
+            options.tables = Some(self.tables.iter().map(|name| table_name(name)).collect::<Result<_>>()?);
+        }
+        Ok(options)
+    }
+}
+
+/// Keeps what a comparison found and returns it for printing.
+fn concluded(
+    task: &str,
+    report: &CheckReport,
+    options: &CheckOptions,
+    color: bool,
+    store: &mut Store,
+) -> Result<Answer> {
+    for table in options.tables.iter().flatten() {
         if !report.tables.iter().any(|found| found.source == *table) {
             let hint = "Write names as on the source, and only tables that the task selects.";
             return Err(
@@ -51,20 +154,20 @@ pub(super) fn execute(args: CheckArgs, home: &Home, console: &Console) -> Result
             );
         }
     }
-    let document = CheckDocument::from(&report);
-    store.add_comparison(name, document.conclusion, &serde_json::to_string(&document).unwrap_or_default())?;
-    console.text(&check::full(&report, console.has_color()));
-    console.document(&document);
-    Ok(match report.conclusion {
+    let document = CheckDocument::from(report);
+    let value = serde_json::to_value(&document).map_err(|error| Error::internal(error.to_string()))?;
+    store.add_comparison(task, document.conclusion, &value.to_string())?;
+    let exit = match report.conclusion {
         Conclusion::Same => ExitStatus::Done,
         Conclusion::Different | Conclusion::Incomplete => ExitStatus::Findings,
-    })
+    };
+    Ok(Answer { exit: exit.number(), ..Answer::done(value, check::full(report, color)) })
 }
 
 /// Shows how far it is, and that this process lives.
 fn watch(
     name: &str,
-    mut lease: Option<Lease>,
+    mut lease: Lease,
     progress: &CheckProgress,
     ended: &StopToken,
     stop: &StopToken,
@@ -74,9 +177,7 @@ fn watch(
     let mut beat_at = Instant::now();
     while ended.sleep(Duration::from_millis(200)).is_ok() {
         display.show_check(name, &progress.counts());
-        if let Some(lease) = &mut lease
-            && Instant::now() >= beat_at
-        {
+        if Instant::now() >= beat_at {
             beat_at = Instant::now() + Duration::from_secs(1);
             if let Err(error) = lease.beat() {
                 log::error!("{error}");
@@ -99,24 +200,6 @@ fn find(task: &str, store: &mut Store, home: &Home, console: &Console) -> Result
     let file = read_task_file(path, home, console)?;
     store.enter(&file)?;
     Ok(file)
-}
-
-fn options(args: &CheckArgs, file: &TaskFile) -> Result<CheckOptions> {
-    let mut options = file.check.clone();
-    if let Some(mode) = args.mode {
-        options.mode = match mode {
-            ModeChoice::Full => CheckMode::Full,
-            ModeChoice::Partial => CheckMode::Partial,
-            ModeChoice::RowsCount => CheckMode::RowsCount,
-            ModeChoice::None => CheckMode::None,
-        };
-    }
-    options.ratio = args.ratio.unwrap_or(options.ratio);
-    options.seed = args.seed.or(options.seed);
-    if !args.tables.is_empty() {
-        options.tables = Some(args.tables.iter().map(|name| table_name(name)).collect::<Result<_>>()?);
-    }
-    Ok(options)
 }
 
 /// Reads `database.table`; a name with a dot is written in backticks.

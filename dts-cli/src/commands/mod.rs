@@ -1,12 +1,18 @@
 //! What each command does. One file each; they return how the program ends, and print through the console only.
-mod check;
+mod ask;
+pub(crate) mod check;
 mod completions;
 mod demo;
+mod end;
 mod init;
 mod list;
+mod pause;
+mod queue;
 mod run;
+mod set;
 mod status;
 mod validate;
+mod worker;
 
 use dts_core::error::Result;
 
@@ -26,6 +32,14 @@ pub(crate) fn execute(args: Args, console: &Console) -> Result<ExitStatus> {
         Command::Init(init) => init::execute(&init, console),
         Command::Validate(file) => validate::execute(&file, &home()?, console),
         Command::Run(run) => run::execute(&run, &home()?, console),
+        Command::Submit(submit) => queue::submit(&submit, &home()?, console),
+        Command::Worker(args) => worker::execute(&args, &home()?, console),
+        Command::Pause(name) => pause::pause(&name, &home()?, console),
+        Command::Resume(name) => pause::resume(&name, &home()?, console),
+        Command::Stop(name) => end::stop(&name, &home()?, console),
+        Command::Set(set) => set::execute(&set, &home()?, console),
+        Command::Complete(complete) => end::complete(&complete, &home()?, console),
+        Command::Clean(clean) => end::clean(&clean, &home()?, console),
         Command::List => list::execute(&home()?, console),
         Command::Status(status) => status::execute(&status, &home()?, console),
         Command::Check(check) => check::execute(check, &home()?, console),

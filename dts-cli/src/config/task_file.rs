@@ -26,13 +26,16 @@ pub(crate) struct TaskFile {
     pub(crate) start_at: Option<Timestamp>,
     /// What is allowed but unwise.
     pub(crate) warnings: Vec<String>,
+    /// The shell command that is told of changes of state.
+    pub(crate) notify: Option<String>,
     /// What the migration is to do.
     pub(crate) options: MigrationOptions,
     /// The comparison that is made when the task gets in sync.
     pub(crate) check: CheckOptions,
 }
 
-const SECTIONS: Keys = &["task", "source", "target", "objects", "load", "apply", "check", "validate"];
+const SECTIONS: Keys =
+    &["task", "source", "target", "objects", "load", "apply", "check", "validate", "notify"];
 const OBJECT_KEYS: Keys =
     &["databases", "tables", "exclude", "rename", "views", "routines", "triggers", "events", "accounts"];
 const LOAD_KEYS: Keys = &["threads", "chunk_mib", "rows_per_second_max", "method", "target_binlog"];
@@ -125,8 +128,10 @@ impl TaskFile {
         let check = check(&root.section("check", &["mode", "ratio", "row_count_ratio"])?)?;
         options.validate_ignore = root.section("validate", &["ignore"])?.strings("ignore")?;
 
+        let notify = root.section("notify", &["command"])?.string("command")?.map(|command| command.value);
+
         let hash = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(TaskFile { path: absolute, hash, start_at, warnings, options, check })
+        Ok(TaskFile { path: absolute, hash, start_at, warnings, notify, options, check })
     }
 }
 
@@ -214,6 +219,7 @@ mod tests {
             ("apply", ""),
             ("check", ""),
             ("validate", ""),
+            ("notify", ""),
         ];
         let mut text = String::new();
         for (name, body) in sections {

@@ -114,14 +114,34 @@ impl Console {
         });
     }
 
+    /// Prints a line of progress of another process to stderr, unless nobody wants progress.
+    pub(crate) fn progress_line(&self, line: &str) {
+        if self.progress != ProgressStyle::Off {
+            self.note(line);
+        }
+    }
+
     /// Prints a failure: for programs on stdout, for people on stderr.
     pub(crate) fn failure(&self, error: &Error) {
         if self.json {
             self.document(&Failure { error: ErrorDocument::from(error) });
             return;
         }
+        self.complain(&error.to_string(), error.hint());
+    }
+
+    /// Prints a failure that another process has met.
+    pub(crate) fn failure_elsewhere(&self, error: &ErrorDocument) {
+        if self.json {
+            self.document(&Failure { error: error.clone() });
+            return;
+        }
+        self.complain(&format!("[{}] {}", error.code, error.message), &error.hint);
+    }
+
+    fn complain(&self, error: &str, hint: &str) {
         let (red, plain) = if self.color_err { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-        self.note(&format!("{red}error:{plain} {error}\n  what to do: {}", error.hint()));
+        self.note(&format!("{red}error:{plain} {error}\n  what to do: {hint}"));
     }
 }
 

@@ -1,7 +1,9 @@
 //! The documents for programs. Their names and forms are part of what scripts rely on: fields may be added, never
 //! renamed or removed.
 use dts_core::checker::{CheckMode, CheckReport, Conclusion, DifferenceKind};
+use dts_core::data::Position;
 use dts_core::error::Error;
+use dts_core::migration::{CompletionReport, Remains, State};
 use dts_core::validator::ValidationReport;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -222,5 +224,106 @@ pub(crate) fn difference_kind(kind: DifferenceKind) -> &'static str {
         DifferenceKind::Missing => "missing",
         DifferenceKind::Extra => "extra",
         DifferenceKind::Different => "different",
+    }
+}
+
+/// The end of a task as planned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CompletionDocument {
+    pub(crate) task: String,
+    pub(crate) state: String,
+    /// Where the source was at the end, and what of it is on the target.
+    pub(crate) source_position: Option<String>,
+    pub(crate) applied_position: Option<String>,
+    /// The target's own position after everything.
+    pub(crate) target_position: Option<String>,
+    /// What the source had beyond that; only with `--immediately`.
+    pub(crate) not_applied: Option<String>,
+    pub(crate) triggers: usize,
+    pub(crate) events: usize,
+    pub(crate) programs: usize,
+    pub(crate) views: usize,
+    pub(crate) rewrites: Vec<String>,
+    pub(crate) seconds: f64,
+}
+
+impl CompletionDocument {
+    /// Takes what a completion reports.
+    pub(crate) fn new(task: &str, report: &CompletionReport) -> Self {
+        let text = |position: &Option<Position>| position.as_ref().map(Position::to_string);
+        CompletionDocument {
+            task: task.to_owned(),
+            state: State::Completed.name().to_owned(),
+            source_position: text(&report.source_position),
+            applied_position: text(&report.applied_position),
+            target_position: report.target_position.clone(),
+            not_applied: (!report.not_applied.is_empty()).then(|| report.not_applied.to_string()),
+            triggers: report.triggers,
+            events: report.events,
+            programs: report.programs,
+            views: report.views,
+            rewrites: report.rewrites.clone(),
+            seconds: report.elapsed.as_secs_f64(),
+        }
+    }
+}
+
+/// What a task that was stopped for good has left on the target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RemainsDocument {
+    pub(crate) task: String,
+    pub(crate) state: String,
+    /// Whether the target could be asked.
+    pub(crate) known: bool,
+    /// How far the task came, in the words of the ledger; null when it never began.
+    pub(crate) phase: Option<String>,
+    pub(crate) applied_position: Option<String>,
+    pub(crate) tables: Vec<RemainingTableDocument>,
+    pub(crate) objects: Vec<RemainingObjectDocument>,
+}
+
+/// A table that a task has left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RemainingTableDocument {
+    pub(crate) table: String,
+    /// Rows that the copy brought.
+    pub(crate) rows: u64,
+    pub(crate) state: String,
+}
+
+/// Another object that a task has left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RemainingObjectDocument {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+}
+
+impl RemainsDocument {
+    /// Takes what the target says; `None` when it could not be asked.
+    pub(crate) fn new(task: &str, remains: Option<&Remains>) -> Self {
+        let tables = remains.iter().flat_map(|remains| &remains.tables);
+        let objects = remains.iter().flat_map(|remains| &remains.objects);
+        RemainsDocument {
+            task: task.to_owned(),
+            state: State::Stopped.name().to_owned(),
+            known: remains.is_some(),
+            phase: remains.and_then(|remains| remains.phase).map(ToOwned::to_owned),
+            applied_position: remains
+                .and_then(|remains| remains.applied_position.as_ref())
+                .map(Position::to_string),
+            tables: tables
+                .map(|table| RemainingTableDocument {
+                    table: table.name.to_string(),
+                    rows: table.rows,
+                    state: table.state.name().to_owned(),
+                })
+                .collect(),
+            objects: objects
+                .map(|(kind, name)| RemainingObjectDocument {
+                    kind: kind.to_string(),
+                    name: name.to_string(),
+                })
+                .collect(),
+        }
     }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod check;
 mod console;
 pub(crate) mod demo;
+pub(crate) mod ending;
 pub(crate) mod format;
 pub(crate) mod json;
 pub(crate) mod next_action;

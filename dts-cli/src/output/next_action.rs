@@ -13,22 +13,26 @@ pub(crate) fn next_action(task: &Task, document: &StatusDocument, conclusion: Op
     match task.state {
         State::Created => format!("validate it: dts validate {file}"),
         State::Validating => "wait until the validation has ended".to_owned(),
-        State::Validated => format!("start it: dts run {file}"),
+        State::Validated => format!("start it: dts submit {file}, or here: dts run {file}"),
         State::ValidationFailed => format!("mend what failed, then: dts validate {file}"),
-        State::Scheduled | State::Queued if args::has_command("worker") => {
-            "wait for its turn; a worker runs it: dts worker".to_owned()
-        }
-        State::Scheduled | State::Queued => format!("start it: dts run {file}"),
+        State::Scheduled => "wait for its time; a worker must be there then: dts worker".to_owned(),
+        State::Queued => "wait for its turn; a worker runs it: dts worker".to_owned(),
         State::Running => format!("wait until it is in sync; to follow it: dts status {name} --watch"),
         State::ReadyToComplete => in_sync(name, document, conclusion),
         State::Retrying => "wait: it is tried again by itself".to_owned(),
         State::Pausing | State::Stopping | State::Completing => "wait until this is done".to_owned(),
-        State::Paused => format!("go on: dts run {file}"),
-        State::Failed => match &task.error {
-            Some(error) => format!("{} Then go on: dts run {file}", error.hint),
-            None => format!("go on: dts run {file}"),
-        },
-        State::Stopped | State::Completed => {
+        State::Paused => format!("go on: dts run {file} here, or dts resume {name} for a worker"),
+        State::Failed => {
+            let go_on = format!("dts run {file} here, or dts resume {name} for a worker");
+            match &task.error {
+                Some(error) => format!("{} Then go on: {go_on}", error.hint),
+                None => format!("go on: {go_on}"),
+            }
+        }
+        State::Stopped => {
+            format!("nothing, the task has ended; to take away what it left on the target: dts clean {name}")
+        }
+        State::Completed => {
             format!("nothing, the task has ended; to compare once more: dts check {name}")
         }
     }
@@ -41,13 +45,10 @@ fn in_sync(name: &str, document: &StatusDocument, conclusion: Option<&str>) -> S
             "in sync{lag}, but the last check found differences. Look again: dts check {name} --mode full"
         );
     }
-    if args::has_command("cutover") && args::has_command("complete") {
+    if args::has_command("cutover") {
         return format!("in sync{lag}. Next: dts cutover {name} or dts complete {name}");
     }
-    format!(
-        "in sync{lag}. Compare: dts check {name} --mode full. To move over: stop the writers on the source, wait for lag 0, \
-         then end the run with Ctrl-C"
-    )
+    format!("in sync{lag}. Next: stop the writers on the source, then dts complete {name}")
 }
 
 /// Returns a path as it can be typed in a shell.

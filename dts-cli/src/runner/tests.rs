@@ -5,11 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dts_core::progress::{Step, StepState};
 use dts_core::validator::Item;
 
+use dts_core::error::{Error, Side};
+use dts_core::migration::{CompletionReport, Remains};
+use serde_json::{Value, json};
+
 use super::*;
 use crate::args::Args;
 use crate::exit::ExitStatus;
 use crate::home::Home;
 use crate::output::json::StatusDocument;
+use crate::output::status;
+use crate::store::{Answer, Standing};
 
 type Run = Box<dyn FnOnce(&StopToken, &Progress) -> Result<RunReport> + Send>;
 
@@ -19,6 +25,7 @@ struct Scripted {
     validations: Mutex<Vec<Result<ItemResult>>>,
     runs: Mutex<Vec<Run>>,
     asked: Mutex<Vec<Until>>,
+    completions: Mutex<Vec<Result<CompletionReport>>>,
 }
 
 impl Scripted {
@@ -34,6 +41,22 @@ impl Scripted {
 
     fn fails(self, kind: fn() -> ErrorKind) -> Self {
         self.runs(move |_, _| Err(kind().into()))
+    }
+
+    /// Applies until it is stopped.
+    fn stays_in_sync(self) -> Self {
+        self.runs(|stop, progress| {
+            progress.set_step(Step::InSync, StepState::Running);
+            progress.set_in_sync(true);
+            progress.set_lag(Some(Duration::ZERO));
+            stop.sleep(Duration::from_secs(60))?;
+            Err(Error::internal("nobody ended it"))
+        })
+    }
+
+    fn completes(self, result: Result<CompletionReport>) -> Self {
+        lock(&self.completions).push(result);
+        self
     }
 
     fn succeeds(self) -> Self {
@@ -67,6 +90,14 @@ impl Engine for Scripted {
 
     fn check(&self, _: CheckOptions, _: bool, _: &StopToken, _: &CheckProgress) -> Result<CheckReport> {
         Err(ErrorKind::NoKey.into())
+    }
+
+    fn complete(&self, _: bool, _: &StopToken, _: &Progress) -> Result<CompletionReport> {
+        lock(&self.completions).remove(0)
+    }
+
+    fn end(&self, _: &StopToken) -> Result<Remains> {
+        Ok(Remains::default())
     }
 }
 
@@ -107,6 +138,48 @@ impl Place {
         runner.patience =
             Patience { attempts_max: 3, first: wait, longest: wait, recovered: Duration::from_secs(60) };
         runner
+    }
+
+    /// Asks the running process and waits for its answer.
+    fn ask(&self, kind: &str, payload: &Value) -> Answer {
+        let mut store = self.store();
+        let id = store.ask("shop", kind, payload).unwrap();
+        for _ in 0..300 {
+            let holder = store.get("shop").unwrap().holder;
+            match store.look_at(id, holder.as_ref()).unwrap() {
+                Standing::Answered(answer) => return *answer,
+                Standing::Abandoned => panic!("{kind} was abandoned"),
+                Standing::Asked | Standing::Taken => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+        panic!("nobody answered {kind}");
+    }
+
+    fn wait_for(&self, state: State) {
+        for _ in 0..300 {
+            if self.state() == state {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the task is {} instead of {state}", self.state());
+    }
+
+    /// Lets a runner stay in sync while `others` ask.
+    fn during<T: Send>(&self, engine: &Scripted, others: impl FnOnce() -> T + Send) -> (Result<Outcome>, T) {
+        let runner = self.runner(engine);
+        runner.validate().unwrap();
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                self.wait_for(State::ReadyToComplete);
+                let result = others();
+                // Ends a run that the test has left going on.
+                self.stop.stop();
+                result
+            });
+            let outcome = runner.run(Goal::StayInSync);
+            (outcome, asking.join().unwrap())
+        })
     }
 
     fn state(&self) -> State {
@@ -285,4 +358,88 @@ fn a_process_whose_lease_was_taken_stops() {
     let error = runner.run(Goal::StayInSync).unwrap_err().to_string();
     assert!(error.contains("taken over by process 1 on elsewhere"), "{error}");
     assert_eq!(place.state(), State::Running, "the state is the new holder's to change");
+}
+
+#[test]
+fn another_process_may_pause_a_run() {
+    let place = Place::new("full-and-incremental");
+    let engine = pass().stays_in_sync();
+    let (outcome, answer) = place.during(&engine, || place.ask("pause", &json!({})));
+    assert_eq!(outcome.unwrap().ended_by, Some(What::Pause));
+    assert_eq!((answer.exit, &answer.document["state"]), (0, &json!("paused")));
+    assert_eq!(place.state(), State::Paused);
+}
+
+#[test]
+fn another_process_may_stop_a_run_for_good() {
+    let place = Place::new("full-and-incremental");
+    let engine = pass().stays_in_sync();
+    let (outcome, answer) = place.during(&engine, || place.ask("stop", &json!({})));
+    assert_eq!(outcome.unwrap().ended_by, Some(What::Stop));
+    assert_eq!((answer.exit, &answer.document["known"]), (0, &json!(true)));
+    assert_eq!(place.state(), State::Stopped);
+}
+
+#[test]
+fn another_process_may_complete_a_run() {
+    let place = Place::new("full-and-incremental");
+    let engine = pass().stays_in_sync().completes(Ok(CompletionReport::default()));
+    let (outcome, answer) = place.during(&engine, || place.ask("complete", &json!({ "immediately": true })));
+    assert!(outcome.unwrap().completion.is_some());
+    assert!(answer.text.contains("completed"), "{answer:?}");
+    assert_eq!(place.state(), State::Completed);
+}
+
+#[test]
+fn a_completion_that_is_refused_changes_nothing() {
+    let refused =
+        ErrorKind::IllegalState { action: "complete".into(), state: "busy".into(), allowed: "x".into() };
+    let place = Place::new("full-and-incremental");
+    let engine = pass().stays_in_sync().completes(Err(Error::from(refused).on(Side::Source))).stays_in_sync();
+    let (outcome, answers) = place.during(&engine, || {
+        let refused = place.ask("complete", &json!({}));
+        place.wait_for(State::ReadyToComplete);
+        (refused, place.ask("pause", &json!({})))
+    });
+    assert_eq!(outcome.unwrap().ended_by, Some(What::Pause));
+    let (refused, paused) = answers;
+    assert_eq!((refused.exit, refused.error.unwrap().code.as_str()), (3, "DTS-1003"));
+    assert_eq!(paused.exit, 0);
+    assert_eq!(lock(&engine.asked).len(), 2, "it went on applying");
+}
+
+#[test]
+fn what_cannot_be_done_is_answered_and_the_run_goes_on() {
+    let place = Place::new("full-and-incremental");
+    let engine = pass().stays_in_sync();
+    let (outcome, answers) = place.during(&engine, || {
+        let set = place.ask("set", &json!({ "load.rows_per_second_max": 77 }));
+        (place.ask("dance", &json!({})), place.ask("check", &json!({ "tables": [], "color": false })), set)
+    });
+    assert!(outcome.unwrap_err().is_interrupted());
+    let (unknown, check, set) = answers;
+    assert_eq!((unknown.exit, unknown.error.unwrap().code.as_str()), (2, "DTS-1001"));
+    // A service beside the work; this engine cannot compare.
+    assert_eq!(check.error.unwrap().code, "DTS-5002");
+    assert_eq!(set.document["settings"]["load.rows_per_second_max"], 77);
+    assert_eq!(place.file.options.load.rate_limit.get(), 77);
+    assert_eq!(place.store().settings("shop").unwrap().in_words(), "load.rows_per_second_max=77");
+}
+
+#[test]
+fn a_task_at_rest_is_completed_or_stopped_where_that_is_asked_for() {
+    let place = Place::new("full-and-incremental");
+    let engine = pass().succeeds().completes(Err(lost().into())).completes(Ok(CompletionReport::default()));
+    let runner = place.runner(&engine);
+    runner.validate().unwrap();
+    runner.run(Goal::Synced).unwrap();
+    runner.end(What::Complete { immediately: false }).unwrap();
+    assert_eq!(place.state(), State::Completed, "a lost connection was tried again");
+
+    let place = Place::new("full-and-incremental");
+    let engine = pass();
+    let runner = place.runner(&engine);
+    runner.validate().unwrap();
+    runner.end(What::Stop).unwrap();
+    assert_eq!(place.state(), State::Stopped);
 }

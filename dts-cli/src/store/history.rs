@@ -3,6 +3,7 @@ use dts_core::error::Result;
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{Store, now};
+use crate::config::Settings;
 
 /// How many samples of one task are kept; then every second one is dropped, so that old ones become sparse.
 const SAMPLES_MAX: i64 = if cfg!(test) { 20 } else { 20_000 };
@@ -43,6 +44,44 @@ impl Store {
                 params![task, now(), conclusion, document],
             )?;
             Ok(())
+        })
+    }
+
+    /// Keeps what an action did, for reports: `completion`, `stop`, `cutover` and the like, as JSON.
+    pub(crate) fn add_record(&mut self, task: &str, kind: &str, document: &str) -> Result<()> {
+        self.write(|transaction| {
+            transaction.execute(
+                "INSERT INTO record (task, at, kind, document) VALUES (?1, ?2, ?3, ?4)",
+                params![task, now(), kind, document],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Returns what was changed of the task's settings while it ran.
+    pub(crate) fn settings(&self, task: &str) -> Result<Settings> {
+        self.connection
+            .query_row("SELECT settings FROM task WHERE name = ?1", [task], |row| {
+                row.get::<_, Option<String>>(0)
+            })
+            .optional()
+            .map(|text| Settings::from_text(text.flatten().as_deref()))
+            .map_err(|error| self.failed(error))
+    }
+
+    /// Changes settings of a task, which hold until its task file changes. Returns all that are changed now.
+    pub(crate) fn change_settings(&mut self, task: &str, changes: &Settings) -> Result<Settings> {
+        self.write(|transaction| {
+            let before: Option<String> =
+                transaction
+                    .query_row("SELECT settings FROM task WHERE name = ?1", [task], |row| row.get(0))?;
+            let mut settings = Settings::from_text(before.as_deref());
+            settings.merge(changes);
+            transaction.execute(
+                "UPDATE task SET settings = ?2 WHERE name = ?1",
+                params![task, settings.to_json().to_string()],
+            )?;
+            Ok(settings)
         })
     }
 

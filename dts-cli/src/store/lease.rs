@@ -13,6 +13,7 @@ use dts_core::stop::StopToken;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
+use super::request;
 use super::{SELECT_TASK, Store, now, read_task};
 
 /// How long the beat of a process on another machine is watched before it counts as dead.
@@ -48,8 +49,35 @@ impl Holder {
 
     /// Returns whether the process lives, when it would be on this machine.
     fn is_alive_here(&self) -> Option<bool> {
-        (self.host == host()).then(|| started(self.pid) == Some(self.started))
+        lives_here(&self.host, self.pid, self.started)
     }
+
+    /// Returns whether this is the lease of that token.
+    pub(super) fn has_token(&self, token: &str) -> bool {
+        self.token == token
+    }
+
+    /// Returns whether this is the same lease, whatever its beat.
+    pub(crate) fn is_same(&self, other: &Holder) -> bool {
+        self.token == other.token
+    }
+
+    /// Returns the process in words, for example `process 4711 on db7`.
+    pub(crate) fn in_words(&self) -> String {
+        let place = if self.host == host() { String::new() } else { format!(" on {}", self.host) };
+        format!("process {}{place}", self.pid)
+    }
+}
+
+/// Returns whether a process of this machine lives; `None` for one of another machine.
+pub(super) fn lives_here(on: &str, pid: u32, since: i64) -> Option<bool> {
+    (on == host()).then(|| started(pid) == Some(since))
+}
+
+/// Returns the id, the start and the machine of this process.
+pub(super) fn this_process() -> (u32, i64, String) {
+    let pid = std::process::id();
+    (pid, started(pid).unwrap_or(0), host())
 }
 
 /// The right to work on a task. Given back when dropped.
@@ -66,8 +94,7 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::IllegalState`] when a living process has it, with its id; [`ErrorKind::Interrupted`].
     pub(crate) fn take_lease(&mut self, task: &str, action: &str, stop: &StopToken) -> Result<Lease> {
-        let pid = std::process::id();
-        let (host, started) = (host(), started(pid).unwrap_or(0));
+        let (pid, started, host) = this_process();
         let token = format!("{host}-{pid}-{started}-{}", Timestamp::now().as_nanosecond());
         let watched_until = Instant::now() + WATCH;
         let mut first_beat = None;
@@ -87,6 +114,8 @@ impl Store {
                      lease_at = ?6 WHERE name = ?1",
                     params![task, token, pid, started, host, now()],
                 )?;
+                // What the one before was doing for others, nobody does any more.
+                request::abandon(transaction, task, &token)?;
                 Ok(None)
             })?;
             match held_by {
@@ -101,10 +130,9 @@ impl Store {
     }
 
     fn refused(&self, task: &str, action: &str, holder: &Holder) -> Error {
-        let place = if holder.host == host() { String::new() } else { format!(" on {}", holder.host) };
         Error::from(ErrorKind::IllegalState {
             action: action.to_owned(),
-            state: format!("worked on by process {}{place}", holder.pid),
+            state: format!("worked on by {}", holder.in_words()),
             allowed: format!("`dts status {task} --watch` shows what it does"),
         })
         .with_hint("Only one process may work on a task. End the other one with Ctrl-C or SIGTERM first; it resumes where it stood.")
@@ -112,6 +140,11 @@ impl Store {
 }
 
 impl Lease {
+    /// Returns what tells this lease from every other one.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Shows that this process lives.
     ///
     /// # Errors

@@ -5,9 +5,13 @@
 //!
 //! - [`Store`]: tasks and their states; every change of state is checked against the table in `dts_core`;
 //! - [`Lease`]: the right to work on a task, held by at most one process;
+//! - `queue`: the order in which tasks are worked on, and the workers;
+//! - [`request`]: what one process asks of the one that works on a task;
 //! - `history`: validations, checks and samples of progress.
 mod history;
 mod lease;
+mod queue;
+pub(crate) mod request;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -20,13 +24,18 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, Transaction
 
 pub(crate) use history::Sample;
 pub(crate) use lease::{Holder, Lease};
+pub(crate) use request::{Answer, Request, RequestId, Standing};
 
-use crate::config::TaskFile;
+use crate::config::{Settings, TaskFile};
 use crate::home::Home;
 use crate::output::json::ErrorDocument;
 
 /// How long to wait for another process that writes; each holds the store for milliseconds.
 const BUSY_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often in a row a task whose worker died goes back into the queue by itself: what kills every worker must not go on
+/// doing so.
+const TAKEN_OVER_MAX: i64 = 5;
 
 /// What this machine knows of its tasks.
 #[derive(Debug)]
@@ -52,6 +61,12 @@ pub(crate) struct Task {
     pub(crate) holder: Option<Holder>,
     /// When something about it changed last.
     pub(crate) updated_at: String,
+    /// When it joins the queue, when that was asked for.
+    pub(crate) start_at: Option<Timestamp>,
+    /// Its place in the queue; smaller is sooner.
+    pub(crate) queue_number: Option<i64>,
+    /// What `dts set` changed, in words; empty when nothing.
+    pub(crate) settings: Settings,
 }
 
 impl Store {
@@ -97,7 +112,8 @@ impl Store {
             transaction.execute(
                 "INSERT INTO task (name, file, content_hash, state, start_at, created_at, updated_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
-                 ON CONFLICT (name) DO UPDATE SET file = ?2, content_hash = ?3, start_at = ?5",
+                 ON CONFLICT (name) DO UPDATE SET file = ?2, content_hash = ?3, start_at = ?5,
+                 settings = CASE WHEN content_hash = ?3 THEN settings END",
                 params![name, path, file.hash, State::Created.name(), start_at, now],
             )?;
             Ok(())
@@ -190,6 +206,19 @@ impl Store {
         })
     }
 
+    /// Forgets a task with all that is known of it. Nobody may hold its lease.
+    ///
+    /// # Errors
+    /// [`ErrorKind::File`] when the store cannot be written.
+    pub(crate) fn forget(&mut self, name: &str) -> Result<()> {
+        self.write(|transaction| {
+            for table in ["transition", "validation", "comparison", "sample", "request", "record"] {
+                transaction.execute(&format!("DELETE FROM {table} WHERE task = ?1"), [name])?;
+            }
+            transaction.execute("DELETE FROM task WHERE name = ?1", [name]).map(drop)
+        })
+    }
+
     /// A task whose process is gone has failed, whatever its last word was.
     fn settle(&mut self, task: Task) -> Result<Task> {
         if !task.state.is_active() || task.holder.as_ref().is_some_and(Holder::is_alive) {
@@ -211,8 +240,23 @@ impl Store {
             // Another process may have taken it over since.
             let now = transaction.query_row(&format!("{SELECT_TASK} WHERE name = ?1"), [&name], read_task)?;
             if now.state == task.state && now.holder == task.holder {
+                let (place, taken_over) = queue::place(transaction, &name)?;
                 move_to(transaction, &name, (task.state, State::Failed), &error.message, Some(&error))?;
                 lease::clear(transaction, &name)?;
+                // A dead worker's task goes back to where it was in the queue: the next worker takes it over.
+                if let Some(place) = place
+                    && task.state != State::Stopping
+                    && taken_over < TAKEN_OVER_MAX
+                {
+                    move_to(
+                        transaction,
+                        &name,
+                        (State::Failed, State::Queued),
+                        "back in the queue",
+                        Some(&error),
+                    )?;
+                    queue::put_back(transaction, &name, place, taken_over + 1)?;
+                }
             }
             transaction.query_row(&format!("{SELECT_TASK} WHERE name = ?1"), [&name], read_task)
         })
@@ -234,7 +278,8 @@ impl Store {
     }
 }
 
-const SELECT_TASK: &str = "SELECT name, file, state, status, error, updated_at,
+const SELECT_TASK: &str =
+    "SELECT name, file, state, status, error, updated_at, start_at, queue_number, settings, taken_over,
     lease_token, lease_pid, lease_started, lease_host, lease_beat, lease_at FROM task";
 
 fn read_task(row: &Row<'_>) -> rusqlite::Result<Task> {
@@ -248,6 +293,9 @@ fn read_task(row: &Row<'_>) -> rusqlite::Result<Task> {
         error: error.and_then(|text| serde_json::from_str(&text).ok()),
         holder: lease::read_holder(row)?,
         updated_at: row.get("updated_at")?,
+        start_at: row.get::<_, Option<String>>("start_at")?.and_then(|text| text.parse().ok()),
+        queue_number: row.get("queue_number")?,
+        settings: Settings::from_text(row.get::<_, Option<String>>("settings")?.as_deref()),
     })
 }
 
@@ -269,6 +317,9 @@ fn move_to(
         "UPDATE task SET state = ?2, error = ?3, updated_at = ?4 WHERE name = ?1",
         params![name, to.name(), error, now],
     )?;
+    if !queue::keeps_place(to) {
+        transaction.execute("UPDATE task SET queue_number = NULL, taken_over = 0 WHERE name = ?1", [name])?;
+    }
     transaction.execute(
         "INSERT INTO transition (task, at, from_state, to_state, reason) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![name, now, from.name(), to.name(), reason],
@@ -304,7 +355,7 @@ fn failed(path: &Path, error: rusqlite::Error) -> Error {
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             "Choose a folder that this user may write to, with --home or $DTS_HOME."
         }
-        Some(ErrorCode::DiskFull) => {
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
             "Free space on this disk, or choose another folder with --home or $DTS_HOME."
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {

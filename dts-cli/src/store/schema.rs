@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 /// Each entry leads from one version to the next; none is ever changed once released.
-const VERSIONS: [&str; 1] = ["
+const VERSIONS: [&str; 2] = ["
 CREATE TABLE task (
     name          TEXT PRIMARY KEY NOT NULL,
     file          TEXT NOT NULL,
@@ -62,6 +62,48 @@ CREATE TABLE sample (
     spool_bytes          INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX sample_of_task ON sample (task, id);
+", "
+ALTER TABLE task ADD COLUMN queue_number INTEGER;       -- its place in the queue; NULL when it is not the queue's business
+ALTER TABLE task ADD COLUMN taken_over INTEGER NOT NULL DEFAULT 0; -- how often in a row its worker died
+ALTER TABLE task ADD COLUMN settings TEXT;              -- what `dts set` changed, JSON; dropped when the task file changes
+CREATE TABLE request (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,    -- never used twice: others wait for it
+    task          TEXT NOT NULL REFERENCES task (name),
+    at            TEXT NOT NULL,
+    kind          TEXT NOT NULL,
+    payload       TEXT NOT NULL,   -- JSON
+    asker_pid     INTEGER NOT NULL,
+    asker_started INTEGER NOT NULL,
+    asker_host    TEXT NOT NULL,
+    standing      TEXT NOT NULL,   -- asked, taken, answered, withdrawn, abandoned
+    taken_by      TEXT,            -- the lease of the process that took it
+    cancelled     INTEGER NOT NULL DEFAULT 0,
+    answer        TEXT             -- JSON
+) STRICT;
+CREATE INDEX request_of_task ON request (task, standing, id);
+CREATE TABLE request_line (
+    id      INTEGER PRIMARY KEY,
+    request INTEGER NOT NULL REFERENCES request (id) ON DELETE CASCADE,
+    at      TEXT NOT NULL,
+    kind    TEXT NOT NULL,         -- output, progress
+    line    TEXT NOT NULL
+) STRICT;
+CREATE INDEX line_of_request ON request_line (request, id);
+CREATE TABLE worker (
+    token   TEXT PRIMARY KEY NOT NULL,
+    pid     INTEGER NOT NULL,
+    started INTEGER NOT NULL,
+    host    TEXT NOT NULL,
+    at      TEXT NOT NULL
+) STRICT;
+CREATE TABLE record (              -- what an action did, for reports: completion, stop, cutover, ...
+    id       INTEGER PRIMARY KEY,
+    task     TEXT NOT NULL REFERENCES task (name),
+    at       TEXT NOT NULL,
+    kind     TEXT NOT NULL,
+    document TEXT NOT NULL
+) STRICT;
+CREATE INDEX record_of_task ON record (task, id);
 "];
 
 /// Opens the file and brings it to the newest version.

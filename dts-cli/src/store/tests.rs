@@ -3,6 +3,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dts_core::stop::StopToken;
+use serde_json::json;
 
 use super::*;
 use crate::exit::ExitStatus;
@@ -248,4 +249,191 @@ fn old_samples_become_sparse_instead_of_many() {
     };
     assert!((10..=21).contains(&kept.len()), "{kept:?}");
     assert_eq!((kept[0], *kept.last().unwrap()), (0, 199));
+}
+
+#[test]
+fn a_request_is_taken_once_and_answered() {
+    let place = Place::new();
+    let (mut asker, mut worker) = (place.store(), place.store());
+    let lease = worker.take_lease("shop", "run", &StopToken::new()).unwrap();
+    let holder = asker.get("shop").unwrap().holder;
+    assert!(worker.take_request("shop", lease.token()).unwrap().is_none());
+    let id = asker.ask("shop", "pause", &json!({ "a": [1, "b"] })).unwrap();
+    assert_eq!(asker.look_at(id, holder.as_ref()).unwrap(), Standing::Asked);
+    assert!(worker.take_request("shop", "another lease").unwrap().is_none());
+    let request = worker.take_request("shop", lease.token()).unwrap().unwrap();
+    assert_eq!((request.kind.as_str(), &request.payload["a"][1]), ("pause", &json!("b")));
+    assert!(worker.take_request("shop", lease.token()).unwrap().is_none());
+    assert!(!asker.withdraw(id).unwrap(), "too late");
+    worker.add_line(id, false, "first").unwrap();
+    worker.add_line(id, true, "second").unwrap();
+    let lines = asker.lines_of(id, 0).unwrap();
+    assert_eq!(lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(asker.lines_of(id, lines[0].number).unwrap(), lines[1..]);
+    assert!(!worker.is_cancelled(id).unwrap());
+    asker.cancel(id).unwrap();
+    assert!(worker.is_cancelled(id).unwrap());
+    let answer = Answer::done(json!({ "state": "paused" }), "done");
+    worker.answer(id, &answer).unwrap();
+    // The answer outlives the process that gave it.
+    drop(lease);
+    assert_eq!(asker.look_at(id, None).unwrap(), Standing::Answered(Box::new(answer)));
+}
+
+#[test]
+fn what_a_dead_process_had_taken_is_abandoned() {
+    let place = Place::new();
+    let (mut asker, mut worker) = (place.store(), place.store());
+    let stop = StopToken::new();
+    let lost = worker.take_lease("shop", "run", &stop).unwrap();
+    let (taken, waiting) =
+        (asker.ask("shop", "check", &json!({})).unwrap(), asker.ask("shop", "pause", &json!({})).unwrap());
+    worker.take_request("shop", lost.token()).unwrap().unwrap();
+    change_lease(&worker, &format!("lease_pid = {}", dead_process()));
+    let lease = worker.take_lease("shop", "run", &stop).unwrap();
+    let holder = asker.get("shop").unwrap().holder;
+    assert_eq!(asker.look_at(taken, holder.as_ref()).unwrap(), Standing::Abandoned);
+    assert_eq!(asker.look_at(waiting, holder.as_ref()).unwrap(), Standing::Asked, "the new one does it");
+    assert_eq!(worker.take_request("shop", lease.token()).unwrap().unwrap().kind, "pause");
+    assert_eq!(worker.requests("shop")[1], ("check".to_owned(), "abandoned".to_owned()));
+    drop(lost);
+}
+
+#[test]
+fn a_request_that_nobody_waits_for_is_not_done() {
+    let place = Place::new();
+    let mut store = place.store();
+    let lease = store.take_lease("shop", "run", &StopToken::new()).unwrap();
+    let withdrawn = store.ask("shop", "pause", &json!({})).unwrap();
+    assert!(store.withdraw(withdrawn).unwrap());
+    let orphan = store.ask("shop", "stop", &json!({})).unwrap();
+    let sql = format!("UPDATE request SET asker_pid = {} WHERE kind = 'stop'", dead_process());
+    store.connection.execute_batch(&sql).unwrap();
+    assert!(store.take_request("shop", lease.token()).unwrap().is_none());
+    for id in [withdrawn, orphan] {
+        assert_eq!(store.look_at(id, None).unwrap(), Standing::Abandoned);
+    }
+}
+
+#[test]
+fn the_queue_is_in_the_order_of_submission_and_places_are_kept() {
+    let place = Place::new();
+    let mut store = Store::open(&place.home()).unwrap();
+    for name in ["b", "a", "c"] {
+        store.enter(&place.file(&format!("{name}.toml"), name)).unwrap();
+        store.advance(name, State::Validating, "test", None).unwrap();
+        store.advance(name, State::Validated, "test", None).unwrap();
+        store.enqueue(name, None, "test").unwrap();
+    }
+    let names = |store: &mut Store| -> Vec<String> {
+        store.queue().unwrap().into_iter().map(|task| task.name).collect()
+    };
+    assert_eq!(names(&mut store), ["b", "a", "c"]);
+    assert_eq!(store.before_in_queue("c").unwrap(), 2);
+    // One that is worked on keeps its place for the case that its worker ends; a paused one goes to the end.
+    let number = store.get("b").unwrap().queue_number.unwrap();
+    for state in [State::Validating, State::Validated, State::Running, State::Pausing, State::Paused] {
+        store.advance("b", state, "test", None).unwrap();
+    }
+    assert_eq!(store.get("b").unwrap().queue_number, None);
+    store.requeue("b", number, "its worker ends").unwrap();
+    assert_eq!(names(&mut store), ["b", "a", "c"]);
+    store.advance("a", State::Paused, "dts pause", None).unwrap();
+    store.enqueue("a", None, "dts resume").unwrap();
+    assert_eq!(names(&mut store), ["b", "c", "a"]);
+}
+
+#[test]
+fn a_task_whose_worker_died_is_taken_over_but_not_for_ever() {
+    let place = Place::new();
+    let mut store = place.store();
+    store.advance("shop", State::Validating, "test", None).unwrap();
+    store.advance("shop", State::Validated, "test", None).unwrap();
+    store.enqueue("shop", None, "test").unwrap();
+    let number = store.get("shop").unwrap().queue_number;
+    for attempt in 0..=TAKEN_OVER_MAX {
+        let lease = store.take_lease("shop", "work", &StopToken::new()).unwrap();
+        for state in [State::Validating, State::Validated, State::Running] {
+            store.advance("shop", state, "test", None).unwrap();
+        }
+        change_lease(&store, &format!("lease_pid = {}", dead_process()));
+        let task = store.get("shop").unwrap();
+        if attempt < TAKEN_OVER_MAX {
+            assert_eq!((task.state, task.queue_number), (State::Queued, number), "{attempt}");
+        } else {
+            assert_eq!((task.state, task.queue_number), (State::Failed, None));
+        }
+        drop(lease);
+    }
+}
+
+#[test]
+fn scheduled_tasks_join_the_queue_at_their_times_whatever_the_clock_does() {
+    let place = Place::new();
+    let mut store = Store::open(&place.home()).unwrap();
+    let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+    for name in ["late", "early", "past"] {
+        store.enter(&place.file(&format!("{name}.toml"), name)).unwrap();
+        store.advance(name, State::Validating, "test", None).unwrap();
+        store.advance(name, State::Validated, "test", None).unwrap();
+    }
+    assert_eq!(store.enqueue("late", at("2199-01-02T00:00:00Z"), "test").unwrap(), State::Scheduled);
+    assert_eq!(store.enqueue("early", at("2199-01-01T00:00:00Z"), "test").unwrap(), State::Scheduled);
+    assert_eq!(store.enqueue("past", at("2001-01-01T00:00:00Z"), "test").unwrap(), State::Queued);
+    let time = |store: &Store, name: &str, time: &str| {
+        let sql = format!("UPDATE task SET start_at = '{time}' WHERE name = '{name}'");
+        store.connection.execute_batch(&sql).unwrap();
+    };
+    time(&store, "late", "2199-01-02T00:00:00Z");
+    time(&store, "early", "2199-01-01T00:00:00Z");
+    assert!(store.admit_due().unwrap().is_empty());
+    // To a task it is the same whether its time comes or the clock moves.
+    time(&store, "late", "2002-01-02T00:00:00Z");
+    time(&store, "early", "2002-01-01T00:00:00Z");
+    assert_eq!(store.admit_due().unwrap(), ["early", "late"]);
+    // Set back after it has joined: it stays in the queue, in its place.
+    time(&store, "early", "2199-01-01T00:00:00Z");
+    assert!(store.admit_due().unwrap().is_empty());
+    let names: Vec<String> = store.queue().unwrap().into_iter().map(|task| task.name).collect();
+    assert_eq!(names, ["past", "early", "late"]);
+}
+
+#[test]
+fn workers_are_known_while_they_live() {
+    let place = Place::new();
+    let mut store = place.store();
+    let mut entry = store.enter_worker().unwrap();
+    entry.beat().unwrap();
+    assert_eq!(store.workers().unwrap(), [std::process::id()]);
+    store.connection.execute_batch(&format!("UPDATE worker SET pid = {}", dead_process())).unwrap();
+    assert!(store.workers().unwrap().is_empty());
+}
+
+#[test]
+fn settings_hold_until_the_task_file_changes() {
+    let place = Place::new();
+    let mut store = place.store();
+    let changes = Settings::parse(&["load.rows_per_second_max=9".to_owned()]).unwrap();
+    store.change_settings("shop", &changes).unwrap();
+    store.enter(&place.file("shop.toml", "shop")).unwrap();
+    assert_eq!(store.settings("shop").unwrap(), changes);
+    let path = place.folder.path().join("shop.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}# changed\n")).unwrap();
+    store.enter(&TaskFile::read(&path, &place.folder.path().join("home")).unwrap()).unwrap();
+    assert_eq!(store.settings("shop").unwrap(), Settings::default());
+}
+
+#[test]
+fn a_task_can_be_forgotten_whole() {
+    let place = Place::new();
+    let mut store = place.store();
+    store.advance("shop", State::Validating, "test", None).unwrap();
+    store.add_validation("shop", "pass", "{}").unwrap();
+    store.add_record("shop", "stop", "{}").unwrap();
+    let id = store.ask("shop", "pause", &json!({})).unwrap();
+    store.add_line(id, false, "x").unwrap();
+    store.forget("shop").unwrap();
+    assert!(store.find("shop").unwrap().is_none());
+    place.store();
 }

@@ -83,7 +83,10 @@ fn ctrl_c_pauses_and_running_again_resumes() {
     assert!(ended.err.contains("task=shop state="), "a status line at the end: {ended:?}");
     let status = dts.status("shop");
     assert_eq!(status["state"], "paused");
-    assert_eq!(status["allowed_actions"], serde_json::json!(["validate", "run", "check"]));
+    assert_eq!(
+        status["allowed_actions"],
+        serde_json::json!(["validate", "run", "resume", "stop", "check", "complete"])
+    );
 
     // SIGTERM is the same; with --json the status is what is printed.
     let running = dts.start(&["run", text(&file), "--json", "--no-progress"]);

@@ -16,7 +16,25 @@ fn assert_golden(name: &str, actual: &str) {
 fn help_says_what_there_is() {
     let dts = Dts::new();
     let mut all = dts.run(&["--help"]).ends_with(0).out;
-    for command in ["demo", "init", "validate", "run", "list", "status", "check", "completions"] {
+    let commands = [
+        "demo",
+        "init",
+        "validate",
+        "run",
+        "submit",
+        "worker",
+        "list",
+        "status",
+        "pause",
+        "resume",
+        "stop",
+        "set",
+        "check",
+        "complete",
+        "clean",
+        "completions",
+    ];
+    for command in commands {
         let help = dts.run(&["help", command]).ends_with(0).out;
         // The global options are the same everywhere.
         let own = help.split("Global options:").next().unwrap();
@@ -86,14 +104,18 @@ fn a_wrong_task_file_is_refused_with_key_line_and_what_was_meant() {
 #[test]
 fn files_and_tasks_that_do_not_exist_are_named() {
     let dts = Dts::new();
-    for command in ["validate", "run", "check"] {
+    for command in ["validate", "run", "check", "submit"] {
         let ended = dts.run(&[command, "nowhere.toml"]).ends_with(2);
         assert!(ended.err.contains("[DTS-1002]") && ended.err.contains("nowhere.toml"), "{ended:?}");
     }
-    for command in ["status", "check"] {
+    for command in ["status", "check", "pause", "resume", "stop", "complete", "clean"] {
         let ended = dts.run(&[command, "shop", "--json"]).ends_with(2);
         assert_eq!(ended.json()["error"]["code"], "DTS-1004");
     }
+    let ended = dts.run(&["set", "shop", "load.rows_per_second_max=1"]).ends_with(2);
+    assert!(ended.err.contains("[DTS-1004]"), "{ended:?}");
+    let ended = dts.run(&["set", "shop", "load.threads=1"]).ends_with(2);
+    assert!(ended.err.contains("load.rows_per_second_max=N"), "{ended:?}");
     let ended = dts.run(&["list", "--json"]).ends_with(0);
     assert_eq!(ended.out.trim(), r#"{"tasks":[]}"#);
 }

@@ -4,8 +4,7 @@ use super::reader::Bytes;
 use super::{damaged, refused};
 use crate::error::Result;
 
-/// Length of the header that all events begin with.
-pub(super) const HEADER_LENGTH: usize = 19;
+pub(super) const HEADER_LENGTH: usize = EventHeader::LENGTH;
 const CHECKSUM_LENGTH: usize = 4;
 /// Flag: the server is still writing to this file. Only in the file's first event.
 const FLAG_IN_USE: u16 = 0x01;
@@ -182,6 +181,9 @@ pub struct EventHeader {
 }
 
 impl EventHeader {
+    /// Length of the header that all events begin with, in bytes.
+    pub const LENGTH: usize = 19;
+
     /// Reads a header.
     ///
     /// # Errors
@@ -205,6 +207,16 @@ impl EventHeader {
             )));
         }
         Ok(header)
+    }
+
+    /// Writes the header as it is in the log.
+    pub fn write_to(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.timestamp.to_le_bytes());
+        bytes.push(self.event_type.code());
+        bytes.extend_from_slice(&self.server_id.to_le_bytes());
+        bytes.extend_from_slice(&self.event_size.to_le_bytes());
+        bytes.extend_from_slice(&self.log_pos.to_le_bytes());
+        bytes.extend_from_slice(&self.flags.to_le_bytes());
     }
 
     /// Returns the event's length as a length of memory.

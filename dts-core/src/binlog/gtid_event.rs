@@ -1,6 +1,7 @@
 //! GTID_LOG_EVENT, ANONYMOUS_GTID_LOG_EVENT, GTID_TAGGED_LOG_EVENT and MariaDB's GTID_EVENT: a transaction begins.
 use super::reader::Bytes;
 use super::refused;
+use crate::data::Gtid;
 use crate::error::Result;
 
 /// A transaction begins; its identifier and when it was committed.
@@ -147,6 +148,11 @@ impl GtidEvent {
             event.original_commit_timestamp = event.immediate_commit_timestamp;
         }
         Ok(event)
+    }
+
+    /// Returns the transaction's identifier.
+    pub fn gtid(&self) -> Gtid {
+        Gtid { uuid: self.source_id, tag: self.tag.as_deref().map(Into::into), gno: self.gno }
     }
 
     /// Returns whether the transaction has no GTID (`gtid_mode` is off).

@@ -11,8 +11,10 @@
 mod column_value;
 mod decimal;
 mod event;
+mod event_batch;
 mod file;
 mod format_description;
+mod group;
 mod gtid_event;
 mod heartbeat;
 mod json;
@@ -30,8 +32,10 @@ mod xa_prepare;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use self::event::{ChecksumAlgorithm, EventHeader, EventType, RawEvent};
+pub use self::event_batch::EventBatch;
 pub use self::file::BinlogFile;
 pub use self::format_description::FormatDescription;
+pub use self::group::{GroupEdge, GroupTracker};
 pub use self::gtid_event::{GtidEvent, MariadbGtidEvent};
 pub use self::heartbeat::Heartbeat;
 pub use self::json::{json_diffs, json_text};
@@ -40,7 +44,7 @@ pub use self::previous_gtids::{GtidInterval, PreviousGtids, PreviousGtidsOf};
 pub use self::query::{QueryEvent, StatusVars};
 pub use self::rotate::Rotate;
 pub use self::rows::{ColumnHint, RowChange, RowDecoder, Rows, RowsEvent, RowsKind};
-pub use self::table_map::{KeyPart, TableMap, WireColumn};
+pub use self::table_map::{KeyPart, TableMap, WireColumn, mapped_name};
 pub use self::xa_prepare::XaPrepare;
 
 /// What one event says.

@@ -90,6 +90,24 @@ impl<'a> QueryEvent<'a> {
         Ok(QueryEvent { thread_id, execution_seconds, error_code, status, database, statement: bytes.rest() })
     }
 
+    /// Returns the statement alone, without reading what stands before it.
+    ///
+    /// # Errors
+    ///
+    /// [`BinlogDamaged`](crate::error::ErrorKind::BinlogDamaged) when a field is cut off.
+    pub fn statement_of(body: &'a [u8]) -> Result<&'a [u8]> {
+        let mut bytes = Bytes::new(body, "query event");
+        bytes.take(8)?;
+        let database_length = bytes.u8()?;
+        bytes.u16()?;
+        let status_length = bytes.u16()?;
+        bytes.take(usize::from(status_length) + usize::from(database_length))?;
+        if bytes.u8()? != 0 {
+            return Err(bytes.damaged("the database's name has no end"));
+        }
+        Ok(bytes.rest())
+    }
+
     /// Returns whether the statement is this one word, in any case, such as `BEGIN` or `COMMIT`.
     pub fn is(&self, word: &str) -> bool {
         self.statement.trim_ascii().eq_ignore_ascii_case(word.as_bytes())

@@ -108,6 +108,20 @@ pub struct KeyPart {
     pub prefix: Option<u64>,
 }
 
+/// Reads the table's number, its database and its name, and nothing else.
+///
+/// # Errors
+///
+/// [`BinlogDamaged`](crate::error::ErrorKind::BinlogDamaged) when a part is cut off.
+pub fn mapped_name(body: &[u8]) -> Result<(u64, &[u8], &[u8])> {
+    let mut bytes = Bytes::new(body, "table map");
+    let table_id = bytes.u48()?;
+    bytes.u16()?;
+    let database = bytes.short_bytes()?;
+    bytes.u8()?;
+    Ok((table_id, database, bytes.short_bytes()?))
+}
+
 impl TableMap {
     /// Reads the body of the event.
     ///

@@ -52,6 +52,9 @@ pub(super) struct Change {
     pub(super) before: RowImage,
     /// The row as it became; empty for a delete.
     pub(super) after: RowImage,
+    /// The source's foreign keys changed other rows with it, and the log does not say so: [`TargetTable::cascades`] must be
+    /// followed after it, and it must be applied in order.
+    pub(super) cascades: bool,
 }
 
 impl Change {

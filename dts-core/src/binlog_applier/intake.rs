@@ -215,10 +215,15 @@ impl<'a> Intake<'a> {
             return Ok(());
         };
         let mut images = rows.rows(&decoder).map_err(|error| error.for_table(&table.source))?;
+        let acts = table.cascades.is_some() && rows.flags & RowsEvent::NO_FOREIGN_KEY_CHECKS == 0;
         let (before, after) = (&mut self.before, &mut self.after);
         while images.read_into(before, after).map_err(|error| error.for_table(&table.source))? {
-            let change =
-                Change { table: table.clone(), before: std::mem::take(before), after: std::mem::take(after) };
+            let change = Change {
+                table: table.clone(),
+                cascades: acts && !before.is_empty(),
+                before: std::mem::take(before),
+                after: std::mem::take(after),
+            };
             group.bytes += change.byte_count();
             group.changes.push(change);
             if group.bytes >= PART_BYTES {

@@ -19,8 +19,12 @@
 //! change must fit exactly ([`ApplyMode::Strict`]): an update or delete that finds no row, or an insert that finds one, means
 //! that somebody else writes on the target or that a row was lost, and is reported.
 //!
-//! Tables without a key are strict from the start: their rows came from an exact snapshot, the changes in it are left out,
-//! and each of the others changes exactly one row, found by all its bytes.
+//! Tables that were copied from an exact snapshot are strict from the start: the changes in it are left out, and each of the
+//! others must fit. Without a key it changes exactly one row, found by all its bytes.
+//!
+//! Foreign keys are checked by the source; on the target they are off. What they change by themselves is repeated by
+//! `cascade` where the source does not log it.
+mod cascade;
 mod change;
 mod coordinator;
 mod engine;
@@ -36,18 +40,19 @@ mod worker;
 
 pub use options::BinlogApplyOptions;
 
-use crate::data::{Gtid, GtidSet, Position};
+use crate::data::{Gtid, GtidSet};
 use crate::error::{Result, Stage};
 use crate::progress::Progress;
 use crate::retry::{Attempts, RetryPolicy};
 use crate::source::SourceEndpoint;
+use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::target::ledger::Ledger;
 use crate::transform::{ObjectKinds, Transform};
 
 use coordinator::Coordinator;
-use queue::EventQueue;
+use queue::{EventQueue, Feed};
 use session::Session;
 use worker::OwnSessions;
 
@@ -78,6 +83,7 @@ pub struct BinlogApplier<'a> {
     mode: ApplyMode,
     objects: ObjectKinds,
     skipped: &'a [Gtid],
+    spool: Option<&'a Spool>,
 }
 
 impl<'a> BinlogApplier<'a> {
@@ -97,6 +103,7 @@ impl<'a> BinlogApplier<'a> {
             mode,
             objects: ObjectKinds::default(),
             skipped: &[],
+            spool: None,
         }
     }
 
@@ -114,6 +121,14 @@ impl<'a> BinlogApplier<'a> {
         self
     }
 
+    /// Takes events from a spool, which somebody else fills from the source, and releases what is applied. Without one the
+    /// source's log is read directly, when it is applied.
+    #[must_use]
+    pub fn reading_from(mut self, spool: &'a Spool) -> Self {
+        self.spool = Some(spool);
+        self
+    }
+
     /// Applies until `until`, from where the ledger says. Reconnects when a connection breaks. Returns what is applied.
     ///
     /// # Errors
@@ -123,6 +138,7 @@ impl<'a> BinlogApplier<'a> {
     /// the position for what cannot be carried; [`BinlogPurged`](crate::error::ErrorKind::BinlogPurged),
     /// [`SourceDiverged`](crate::error::ErrorKind::SourceDiverged).
     pub fn run(&self, until: &ApplyUntil, stop: &StopToken, progress: &Progress) -> Result<GtidSet> {
+        let _makes_room = self.spool.map(Spool::being_applied);
         let mut attempts = Attempts::new(RetryPolicy::default());
         let mut own = OwnSessions::default();
         loop {
@@ -157,8 +173,9 @@ impl<'a> BinlogApplier<'a> {
             let mut run = || -> Result<GtidSet> {
                 let ends = (self.target, self.ledger);
                 let coordinator = Coordinator::start(scope, ends, 1, own, (stop, &life), progress)?;
-                let position = Position::Gtid(coordinator.applied().clone());
-                let queue = EventQueue::start(scope, self.source, &position, life.clone(), progress.clone())?;
+                let feed = self.spool.map_or(Feed::Source(self.source), Feed::Spool);
+                let (applied, progress_of_feed) = (coordinator.applied(), progress.clone());
+                let queue = EventQueue::start(scope, feed, applied, life.clone(), progress_of_feed)?;
                 let mut session = Session::new(self, coordinator, stop, progress)?;
                 let ended = session.follow(&queue, until);
                 *applied_any = session.commits() > 0;

@@ -64,14 +64,24 @@ impl OrderedEngine {
 }
 
 impl Engine for OrderedEngine {
-    fn take(&mut self, coordinator: &mut Coordinator<'_>, part: TransactionPart) -> Result<()> {
+    fn take(&mut self, coordinator: &mut Coordinator<'_>, mut part: TransactionPart) -> Result<()> {
         if part.first == self.is_inside {
             return Err(Error::internal("a part of a transaction does not follow the one before it"));
         }
-        for change in &part.changes {
-            push_in_order(&mut self.statements, change, &part.span, self.mode)?;
+        for change in std::mem::take(&mut part.changes) {
+            push_in_order(&mut self.statements, &change, &part.span, self.mode)?;
             self.next.row_events += 1;
-            if self.statements.byte_count() >= BATCH_BYTES {
+            if change.cascades {
+                self.send(coordinator, false)?;
+                let span = part.span.clone();
+                coordinator.submit(
+                    0,
+                    Box::new(move |worker| {
+                        worker.follow_cascades(&change, &span)?;
+                        Ok(Committed::default())
+                    }),
+                );
+            } else if self.statements.byte_count() >= BATCH_BYTES {
                 self.send(coordinator, false)?;
             }
         }
@@ -97,7 +107,7 @@ impl Engine for OrderedEngine {
 
 /// Appends one change such that it is right after everything before it.
 ///
-/// Without a key nothing is idempotent, and nothing needs to be: the rows are exactly of the snapshot's position.
+/// Without a key nothing is idempotent, and where the rows are exactly of the applied position nothing needs to be.
 ///
 /// # Errors
 /// [`ErrorKind::Value`](crate::error::ErrorKind::Value) with table and position.
@@ -107,8 +117,9 @@ pub(super) fn push_in_order(
     span: &Arc<Span>,
     mode: ApplyMode,
 ) -> Result<()> {
-    let Change { table, before, after } = change;
-    let mode = if table.writer.is_keyless() { ApplyMode::Strict } else { mode };
+    let Change { table, before, after, .. } = change;
+    let is_exact = table.writer.is_keyless() || table.is_exact;
+    let mode = if is_exact { ApplyMode::Strict } else { mode };
     let pushed = match (mode, before.is_empty(), after.is_empty()) {
         (ApplyMode::Strict, true, _) => statements.insert(table, span, after, InsertForm::Plain),
         (ApplyMode::Strict, false, false) => statements.update(table, span, before, after),

@@ -5,40 +5,29 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::binlog::{EventHeader, RawEvent};
-use crate::data::Position;
+use crate::binlog::EventBatch;
+use crate::data::{GtidSet, Position};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::source::SourceEndpoint;
 use crate::source::binlog_stream::BinlogStream;
+use crate::spool::{Spool, SpoolReader};
 use crate::stop::StopToken;
 
 /// Events handed over at once.
 const BATCH_BYTES: usize = 128 << 10;
 /// Bytes that may wait in the queue; one event that is larger waits alone.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
+/// How long a wish to stop may go unseen by a reader of the spool.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Several events, copied out of the receive buffer.
-#[derive(Default)]
-pub(super) struct EventBatch {
-    events: Vec<(EventHeader, usize)>,
-    bodies: Vec<u8>,
-}
-
-impl EventBatch {
-    fn push(&mut self, event: &RawEvent<'_>) {
-        self.bodies.extend_from_slice(event.body);
-        self.events.push((event.header, self.bodies.len()));
-    }
-
-    /// Returns the events in order.
-    pub(super) fn events(&self) -> impl Iterator<Item = RawEvent<'_>> {
-        self.events.iter().scan(0, |start, &(header, end)| {
-            let body = &self.bodies[*start..end];
-            *start = end;
-            Some(RawEvent { header, body })
-        })
-    }
+/// Where events come from.
+#[derive(Clone, Copy)]
+pub(super) enum Feed<'a> {
+    /// The source, from the position applied on.
+    Source(&'a SourceEndpoint),
+    /// The spool, which somebody else fills.
+    Spool(&'a Spool),
 }
 
 /// The receiving end.
@@ -56,24 +45,28 @@ pub(super) enum Received {
 }
 
 impl EventQueue {
-    /// Opens the stream and starts to receive in a thread of `scope`.
+    /// Begins with the first transaction that is not in `applied`, and receives in a thread of `scope`.
     pub(super) fn start<'scope>(
         scope: &'scope std::thread::Scope<'scope, '_>,
-        source: &'scope SourceEndpoint,
-        position: &Position,
+        feed: Feed<'_>,
+        applied: &GtidSet,
         stop: StopToken,
         progress: Progress,
     ) -> Result<EventQueue> {
-        let mut stream = BinlogStream::open(source, position, &stop)?;
         let (sender, batches) = crossbeam_channel::bounded(1024);
         let waiting = Arc::new(AtomicUsize::new(0));
-        let shared = waiting.clone();
-        scope.spawn(move || {
-            if let Err(error) = receive(&mut stream, &sender, &shared, &stop, &progress) {
-                // The applier may be gone already; then nobody needs the error.
-                drop(sender.send(Err(error)));
+        let entrance = Entrance { sender, waiting: waiting.clone(), stop };
+        match feed {
+            Feed::Source(source) => {
+                let position = Position::Gtid(applied.clone());
+                let mut stream = BinlogStream::open(source, &position, &entrance.stop)?;
+                scope.spawn(move || entrance.let_in(|entrance| receive(&mut stream, entrance, &progress)));
             }
-        });
+            Feed::Spool(spool) => {
+                let mut reader = spool.reader(applied)?;
+                scope.spawn(move || entrance.let_in(|entrance| read(&mut reader, entrance)));
+            }
+        }
         Ok(EventQueue { batches, waiting })
     }
 
@@ -81,7 +74,7 @@ impl EventQueue {
     pub(super) fn receive(&self, patience: Duration) -> Result<Received> {
         match self.batches.recv_timeout(patience) {
             Ok(Ok(batch)) => {
-                self.waiting.fetch_sub(batch.bodies.len(), Ordering::Relaxed);
+                self.waiting.fetch_sub(batch.byte_count(), Ordering::Relaxed);
                 Ok(Received::Batch(batch))
             }
             Ok(Err(error)) => Err(error),
@@ -93,29 +86,58 @@ impl EventQueue {
     }
 }
 
-fn receive(
-    stream: &mut BinlogStream,
-    sender: &Sender<Result<EventBatch>>,
-    waiting: &AtomicUsize,
-    stop: &StopToken,
-    progress: &Progress,
-) -> Result<()> {
+/// The end that events come in at.
+struct Entrance {
+    sender: Sender<Result<EventBatch>>,
+    waiting: Arc<AtomicUsize>,
+    stop: StopToken,
+}
+
+impl Entrance {
+    fn let_in(self, work: impl FnOnce(&Entrance) -> Result<()>) {
+        if let Err(error) = work(&self) {
+            // The applier may be gone already; then nobody needs the error.
+            drop(self.sender.send(Err(error)));
+        }
+    }
+
+    /// Waits for room and hands a batch over; returns whether the applier is still there.
+    fn push(&self, batch: EventBatch) -> Result<bool> {
+        let bytes = batch.byte_count();
+        loop {
+            let waiting = self.waiting.load(Ordering::Relaxed);
+            if waiting == 0 || waiting + bytes <= QUEUE_BYTES_MAX {
+                break;
+            }
+            self.stop.sleep(Duration::from_millis(5))?;
+        }
+        self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        Ok(self.sender.send(Ok(batch)).is_ok())
+    }
+}
+
+fn receive(stream: &mut BinlogStream, entrance: &Entrance, progress: &Progress) -> Result<()> {
     let mut batch = EventBatch::default();
     loop {
         let event = stream.next_packet()?;
         progress.add_binlog_bytes(u64::from(event.header.event_size));
         batch.push(&event);
-        if batch.bodies.len() < BATCH_BYTES && stream.has_more() {
+        if batch.byte_count() < BATCH_BYTES && stream.has_more() {
             continue;
         }
-        let bytes = batch.bodies.len();
-        while waiting.load(Ordering::Relaxed) > 0 && waiting.load(Ordering::Relaxed) + bytes > QUEUE_BYTES_MAX
-        {
-            stop.sleep(Duration::from_millis(5))?;
+        if !entrance.push(std::mem::take(&mut batch))? {
+            return Ok(());
         }
-        waiting.fetch_add(bytes, Ordering::Relaxed);
-        if sender.send(Ok(std::mem::take(&mut batch))).is_err() {
-            return Ok(()); // The applier ended.
+    }
+}
+
+fn read(reader: &mut SpoolReader, entrance: &Entrance) -> Result<()> {
+    loop {
+        entrance.stop.check()?;
+        if let Some(batch) = reader.next(LOOK_EVERY)?
+            && !entrance.push(batch)?
+        {
+            return Ok(());
         }
     }
 }

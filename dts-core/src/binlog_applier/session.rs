@@ -1,8 +1,9 @@
 //! One life of the applier: what is known between two reconnects.
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::binlog::EventBatch;
 use crate::data::{GtidSet, Position};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::progress::Progress;
 use crate::server;
 use crate::stop::StopToken;
@@ -13,7 +14,7 @@ use super::coordinator::Coordinator;
 use super::engine::Engine;
 use super::intake::{Intake, Outlet, Taken};
 use super::ordered::OrderedEngine;
-use super::queue::{EventBatch, EventQueue, Received};
+use super::queue::{EventQueue, Received};
 use super::schema_change::{KnownTables, LoggedChange, SchemaChanger};
 use super::tables::Tables;
 use super::{ApplyMode, ApplyUntil, BinlogApplier};
@@ -66,7 +67,10 @@ impl<'a> Session<'a> {
             stop,
         };
         Ok(Session {
-            intake: Intake::new(Tables::new(applier.target, applier.transform, known), stop),
+            intake: Intake::new(
+                Tables::new(applier.target, applier.transform, known, applier.source.facts().logs_cascades()),
+                stop,
+            ),
             apply: Apply {
                 applier,
                 coordinator,
@@ -101,9 +105,14 @@ impl<'a> Session<'a> {
                 return self.apply.coordinator.advance();
             }
             if self.apply.changer.known.wants_copy() && self.apply.changer.known.is_strict() {
-                // A table came from outside of the selection. The others must not run far ahead of it.
                 self.apply.engine.drain(&mut self.apply.coordinator)?;
-                return self.apply.coordinator.advance();
+                self.apply.coordinator.advance()?;
+                return Err(ErrorKind::IllegalState {
+                    action: "apply".into(),
+                    state: "waiting for the copy of a table that came into the selection".into(),
+                    allowed: "run".into(),
+                }
+                .into());
             }
             self.apply.stop.check()?;
             let is_busy = self.apply.coordinator.pool().busy() > 0;
@@ -141,6 +150,10 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         self.lag_asked = Some(Instant::now());
+        if let Some(spool) = self.apply.applier.spool {
+            spool.release(self.applied())?;
+            self.apply.progress.set_spool_bytes(spool.bytes_waiting());
+        }
         let executed = server::gtid_executed(&mut self.source)?;
         let in_sync = self.applied().contains_set(&executed);
         let progress = self.apply.progress;

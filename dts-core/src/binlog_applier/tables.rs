@@ -15,6 +15,7 @@ use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::transform::Transform;
 
+use super::cascade::Cascades;
 use super::change::Span;
 use super::schema_change::{KnownTables, Standing};
 
@@ -25,8 +26,12 @@ pub(super) struct TargetTable {
     pub(super) source: TableName,
     /// Its statements.
     pub(super) writer: TableWriter,
+    /// Its rows are those of the source at the applied position: every change must fit.
+    pub(super) is_exact: bool,
     /// It has a UNIQUE index besides its row key: an upsert could overwrite the wrong row.
     pub(super) has_other_unique: bool,
+    /// What an UPDATE or DELETE here changes elsewhere, by a foreign key, without a trace in the log.
+    pub(super) cascades: Option<Cascades>,
 }
 
 /// A table map's table, if it is selected.
@@ -41,6 +46,8 @@ pub(super) struct Tables<'a> {
     target: &'a TargetEndpoint,
     transform: &'a Transform,
     known: KnownTables,
+    /// The log holds what foreign keys change, row by row: the target must not do it a second time.
+    cascades_are_logged: bool,
     by_name: HashMap<TableName, Option<Arc<TargetTable>>>,
     /// By the number that the table map gives.
     by_id: HashMap<u64, Mapped>,
@@ -56,9 +63,15 @@ struct Mapped {
 }
 
 impl<'a> Tables<'a> {
-    /// `known`: how the tables stand.
-    pub(super) fn new(target: &'a TargetEndpoint, transform: &'a Transform, known: KnownTables) -> Self {
-        Tables { target, transform, known, by_name: HashMap::new(), by_id: HashMap::new() }
+    /// `known`: how the tables stand. `cascades_are_logged`: the source logs what its foreign keys change.
+    pub(super) fn new(
+        target: &'a TargetEndpoint,
+        transform: &'a Transform,
+        known: KnownTables,
+        cascades_are_logged: bool,
+    ) -> Self {
+        let (by_name, by_id) = (HashMap::new(), HashMap::new());
+        Tables { target, transform, known, cascades_are_logged, by_name, by_id }
     }
 
     /// Takes a table map.
@@ -143,7 +156,15 @@ impl<'a> Tables<'a> {
         let has_other_unique = schema.indexes.iter().any(|index| index.unique && index.name != key);
         let row_alias = self.target.facts().is_mysql_at_least(8, 0, 20);
         let writer = TableWriter::new(schema, row_alias);
-        let table = Arc::new(TargetTable { source: name.clone(), writer, has_other_unique });
+        // The target's own keys tell: before the index build only those are there that may already act.
+        let cascades = if self.cascades_are_logged {
+            None
+        } else {
+            Cascades::read(&mut connection, self.target.facts(), &target_name)?
+        };
+        let source = name.clone();
+        let is_exact = self.known.standing(name, None) == Standing::Settled;
+        let table = Arc::new(TargetTable { source, writer, is_exact, has_other_unique, cascades });
         self.by_name.insert(name.clone(), Some(table.clone()));
         Ok(Some(table))
     }

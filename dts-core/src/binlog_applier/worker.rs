@@ -17,7 +17,7 @@ use crate::target::TargetEndpoint;
 use crate::target::ledger::Ledger;
 use crate::wire::Connection;
 
-use super::change::TransactionPart;
+use super::change::{Change, Span, TransactionPart};
 use super::statements::Statements;
 
 /// How long to wait for another session that applies for the same task.
@@ -68,6 +68,17 @@ impl Worker {
         statements.send(&mut self.connection, self.begun)?;
         self.begun = true;
         Ok(())
+    }
+
+    /// Changes, in the worker's transaction, what a change of a parent changes elsewhere. The change itself was executed.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub(super) fn follow_cascades(&mut self, change: &Change, span: &Span) -> Result<()> {
+        let Some(cascades) = &change.table.cascades else { return Ok(()) };
+        cascades
+            .follow(&mut self.connection, &change.before, &change.after)
+            .map_err(|error| error.for_table(&change.table.source).at(span))
     }
 
     /// Records that `done` is applied and commits, both in the transaction of the changes.

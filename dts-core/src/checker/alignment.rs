@@ -1,4 +1,5 @@
 //! Waiting until the target has applied what the source had executed: a position, never a pause, decides.
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -112,6 +113,8 @@ pub(super) struct Alignment<'a> {
     /// Whether anything applies at all.
     live: bool,
     known: Mutex<Known>,
+    /// How long the last wait took.
+    waited_ms: AtomicU64,
 }
 
 struct Known {
@@ -126,7 +129,26 @@ impl<'a> Alignment<'a> {
         let position = applied.applied()?;
         let live = position.is_some();
         let known = Known { position, changed: Instant::now(), stalled: false };
-        Ok(Alignment { applied, patience, live, known: Mutex::new(known) })
+        Ok(Alignment { applied, patience, live, known: Mutex::new(known), waited_ms: AtomicU64::new(0) })
+    }
+
+    /// Returns for how long the source may be read before the target's turn comes: nothing when nothing applies, else several
+    /// times as long as the last wait took.
+    pub(super) fn window(&self) -> Duration {
+        if !self.live {
+            return Duration::ZERO;
+        }
+        let waited = Duration::from_millis(self.waited_ms.load(Ordering::Relaxed));
+        (4 * waited).clamp(Duration::from_millis(250), Duration::from_secs(5))
+    }
+
+    /// As [`wait`](Self::wait), and remembers how long it took.
+    pub(super) fn wait_measured(&self, high: Option<&Position>, stop: &StopToken) -> Result<bool> {
+        let begun = Instant::now();
+        let outcome = self.wait(high, stop)?;
+        let waited = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.waited_ms.store(waited.min(60_000), Ordering::Relaxed);
+        Ok(outcome)
     }
 
     /// Returns whether anything applies; if not, there is nothing to wait for.
@@ -181,6 +203,16 @@ impl<'a> Alignment<'a> {
     ///
     /// The pauses between two looks grow with the time waited, up to 50 ms, so that a short lag is not made longer.
     pub(super) fn wait(&self, high: Option<&Position>, stop: &StopToken) -> Result<bool> {
+        self.wait_doing(high, stop, |pause| stop.sleep(pause))
+    }
+
+    /// As [`wait`](Self::wait); between two looks `meanwhile` is done, which may take as long as the pause that it is given.
+    pub(super) fn wait_doing(
+        &self,
+        high: Option<&Position>,
+        stop: &StopToken,
+        mut meanwhile: impl FnMut(Duration) -> Result<()>,
+    ) -> Result<bool> {
         let Some(high) = high else { return Ok(true) };
         if includes(self.known().position.as_ref(), high)? {
             return Ok(true);
@@ -204,7 +236,8 @@ impl<'a> Alignment<'a> {
                     return Ok(false);
                 }
             }
-            stop.sleep((begun.elapsed() / 8).clamp(Duration::from_millis(1), Duration::from_millis(50)))?;
+            stop.check()?;
+            meanwhile((begun.elapsed() / 8).clamp(Duration::from_millis(1), Duration::from_millis(50)))?;
         }
     }
 
@@ -232,8 +265,6 @@ fn includes(applied: Option<&Position>, high: &Position) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use super::*;
 
     const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";

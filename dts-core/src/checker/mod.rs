@@ -16,6 +16,7 @@
 //!
 //! Text is compared as bytes: the same text in another character set is different.
 mod alignment;
+mod journal;
 mod options;
 mod plan;
 mod progress;
@@ -23,9 +24,11 @@ mod report;
 mod run;
 mod sessions;
 mod settle;
+mod throttle;
+mod window;
 
 pub use alignment::{AppliedPosition, CheckpointPosition, NothingApplies};
-pub use options::{CheckMode, CheckOptions, TablePair};
+pub use options::{CheckMethod, CheckMode, CheckOptions, TablePair};
 pub use progress::{CheckCounts, CheckProgress};
 pub use report::{CheckReport, Conclusion, Difference, DifferenceKind, TableCheck};
 pub use run::Checker;

@@ -1,4 +1,5 @@
 //! What is compared, and how thoroughly.
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,18 @@ pub enum CheckMode {
     RowsCount,
     /// Nothing. The conclusion is [`Incomplete`](super::Conclusion::Incomplete): nothing was compared.
     None,
+}
+
+/// Who computes the hashes of rows. The hashes are the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckMethod {
+    /// The servers, each its own: one row for each chunk comes back. A server that cannot is read as with
+    /// [`Stream`](CheckMethod::Stream).
+    #[default]
+    Digest,
+    /// This process: both servers send all cells. Costs the network and this machine, and little on the servers.
+    Stream,
 }
 
 /// A table on both sides.
@@ -50,6 +63,20 @@ pub struct CheckOptions {
     /// [`CheckMode::Partial`]: from what chunks and tables are chosen; the same seed chooses the same. Default: a random
     /// one, which the report tells.
     pub seed: Option<u64>,
+    /// Who computes the hashes of rows. Default: the servers.
+    pub method: CheckMethod,
+    /// While more threads than this run on one of the servers (its status `Threads_running`, this check's own among them),
+    /// no further chunk is begun. Default: no limit.
+    pub threads_running_max: Option<u64>,
+    /// Where to note which chunks are verified, so that a check that was killed can go on: run again with the same options it
+    /// does not compare them again. The file holds keys at which chunks end. It is removed when a check ends. Default: none.
+    pub journal: Option<PathBuf>,
+    /// Whether differing columns are reported with their values on both sides. They are row content. Default: no.
+    pub show_values: bool,
+    /// A file for statements that would make the target's differing rows equal to the source's. Default: none.
+    pub repair_sql: Option<PathBuf>,
+    /// Whether differing rows are repaired on the target. Default: no.
+    pub repair: bool,
     /// Chunks compared at once, each with a connection to both servers. More load both servers more. Default 2.
     pub threads: usize,
     /// Rows of a chunk. Larger ones need fewer round trips; smaller ones hold shorter read views, and need less work
@@ -71,6 +98,12 @@ impl Default for CheckOptions {
             ratio: 10.0,
             row_count_ratio: 100.0,
             seed: None,
+            method: CheckMethod::Digest,
+            threads_running_max: None,
+            journal: None,
+            show_values: false,
+            repair_sql: None,
+            repair: false,
             threads: 2,
             chunk_rows: 10_000,
             tables: None,

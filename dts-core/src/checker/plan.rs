@@ -2,12 +2,16 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use sha2::{Digest as _, Sha256};
+
+use super::journal::Verified;
 use super::{CheckMode, CheckOptions, TablePair};
 use crate::data::{Column, ColumnKind, RowKey, TableSchema};
 use crate::error::{Error, Result};
 use crate::server::ServerFacts;
-use crate::sql::digest::{self, ColumnPair, Content, DigestSide, RowDigest};
-use crate::sql::select::KeyRange;
+use crate::sql::digest::{self, Content, DigestSide, RowDigest, Rows};
+use crate::sql::row_text::ColumnPair;
+use crate::sql::select::{Bound, KeyRange};
 use crate::wire::Connection;
 
 /// How one table is compared.
@@ -25,6 +29,10 @@ pub(super) struct TablePlan {
     cursor: Mutex<Cursor>,
     /// Workers that found no chunk left.
     passed: AtomicUsize,
+    /// Chunks that an earlier run of this check has verified.
+    verified: Verified,
+    /// What the digests are made by, hashed.
+    pub(super) fingerprint: u64,
 }
 
 #[derive(Default)]
@@ -39,6 +47,10 @@ struct Cursor {
 /// A piece of a table.
 pub(super) struct Chunk {
     pub(super) range: KeyRange,
+    /// Its number within the table.
+    pub(super) number: u64,
+    /// An earlier run of this check found it equal, with so many rows.
+    pub(super) verified: Option<u64>,
     /// Whether it is the whole table, counted before its chunks are looked at.
     pub(super) whole_count: bool,
 }
@@ -101,8 +113,11 @@ impl TablePlan {
             &key,
             content,
         );
+        let fingerprint = fingerprint(&source_digest, &target_digest);
         Ok(TablePlan {
             position,
+            verified: Verified::new(),
+            fingerprint,
             source: source_digest,
             target: target_digest,
             rangeable,
@@ -129,30 +144,54 @@ impl TablePlan {
                 cursor.counted = true;
                 cursor.done = true;
                 cursor.chunks = 1;
-                return Ok(Some(Chunk { range: KeyRange::default(), whole_count: self.rangeable }));
+                return Ok(Some(self.whole(self.rangeable)));
             }
             if !self.rangeable {
                 cursor.done = true;
                 cursor.chunks = 1;
-                return Ok(Some(Chunk { range: KeyRange::default(), whole_count: false }));
+                return Ok(Some(self.whole(false)));
             }
-            let sql = self.source.boundary(&cursor.range, options.chunk_rows)?;
-            let row = source.query_row(sql, "finding the end of a chunk")?;
-            let upper =
-                row.map(|row| (0..row.len()).map(|c| row.bytes(c).unwrap_or_default().to_vec()).collect());
-            let range = KeyRange { lower: cursor.range.lower.clone(), upper };
+            let verified = self.verified(cursor.chunks, &cursor.range.lower);
+            let range = match verified {
+                Some((range, _)) => range.clone(),
+                None => {
+                    let sql = self.source.boundary(&cursor.range, options.chunk_rows)?;
+                    let row = source.query_row(sql, "finding the end of a chunk")?;
+                    let upper = row.map(|row| {
+                        (0..row.len()).map(|c| row.bytes(c).unwrap_or_default().to_vec()).collect()
+                    });
+                    KeyRange { lower: cursor.range.lower.clone(), upper }
+                }
+            };
             cursor.done = range.upper.is_none();
             cursor.range.lower.clone_from(&range.upper);
             let chosen = options.mode != CheckMode::Partial
                 || self.counts_first
                 || is_chosen(seed, &self.source.table().to_string(), cursor.chunks, options.ratio)
                 || (cursor.done && cursor.chosen == 0);
+            let number = cursor.chunks;
             cursor.chunks += 1;
             if chosen {
                 cursor.chosen += 1;
-                return Ok(Some(Chunk { range, whole_count: false }));
+                let verified = verified.map(|(_, rows)| *rows);
+                return Ok(Some(Chunk { range, number, verified, whole_count: false }));
             }
         }
+    }
+
+    fn whole(&self, whole_count: bool) -> Chunk {
+        let range = KeyRange::default();
+        let verified = self.verified(0, &None).filter(|(known, _)| *known == range).map(|(_, rows)| *rows);
+        Chunk { range, number: 0, verified: verified.filter(|_| !whole_count), whole_count }
+    }
+
+    fn verified(&self, number: u64, lower: &Option<Bound>) -> Option<&(KeyRange, u64)> {
+        self.verified.get(&number).filter(|(range, _)| range.lower == *lower)
+    }
+
+    /// Takes over what an earlier run of this check has verified.
+    pub(super) fn set_verified(&mut self, verified: Verified) {
+        self.verified = verified;
     }
 
     /// Lets the table be cut into chunks after all: its rows were counted, and the numbers differ.
@@ -175,6 +214,19 @@ impl TablePlan {
     pub(super) fn chunks(&self) -> u64 {
         self.cursor.lock().unwrap_or_else(PoisonError::into_inner).chunks
     }
+}
+
+/// Returns whether two readings of a table have the same columns and indexes.
+pub(super) fn is_same_definition(one: &TableSchema, other: &TableSchema) -> bool {
+    one.name == other.name && one.columns == other.columns && one.indexes == other.indexes
+}
+
+/// A number that changes with the statements that make the digests.
+fn fingerprint(source: &RowDigest, target: &RowDigest) -> u64 {
+    let whole = KeyRange::default();
+    let text = [source, target].map(|digest| digest.digest(Rows::Range(&whole)).unwrap_or_default());
+    let hash = Sha256::digest(text.join(&0));
+    u64::from_be_bytes(hash.first_chunk().copied().unwrap_or_default())
 }
 
 /// Finds each compared column of the source on the target.

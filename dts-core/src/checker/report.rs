@@ -28,6 +28,8 @@ pub struct CheckReport {
     pub seed: Option<u64>,
     /// Rows compared, in all tables.
     pub rows_compared: u64,
+    /// Chunks that were not compared now, because an earlier run of this check that was killed had found them equal.
+    pub chunks_resumed: u64,
     /// Each table, in the order of the pairs given.
     pub tables: Vec<TableCheck>,
 }
@@ -175,7 +177,7 @@ impl CheckReport {
             Conclusion::Same
         };
         let rows_compared = tables.iter().map(|table| table.rows_compared).sum();
-        CheckReport { conclusion, mode, seed, rows_compared, tables }
+        CheckReport { conclusion, mode, seed, rows_compared, chunks_resumed: 0, tables }
     }
 }
 

@@ -1,26 +1,31 @@
 //! The run of a check: tables over workers, chunks over tables.
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::alignment::{Alignment, AppliedPosition};
+use super::journal::{Header, Journal};
 use super::plan::{self, Chunk, Facts, TablePlan};
 use super::progress::CheckProgress;
 use super::report::{CheckReport, Difference, TableCheck};
-use super::sessions::Sessions;
-use super::settle::{Settled, Settler};
+use super::sessions::{Methods, Sessions};
+use super::throttle::Throttle;
+use super::window::{ChunkOutcome, Piece, WINDOW_CHUNKS};
 use super::{CheckMode, CheckOptions, TablePair};
-use crate::data::TableSchema;
+use crate::data::{TableName, TableSchema};
 use crate::error::{Error, Recovery, Result, Side, Stage};
 use crate::server::{ServerFacts, catalog};
 use crate::source::SourceEndpoint;
-use crate::sql::digest::{Content, Rows};
+use crate::sql::digest::Content;
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::wire::Connection;
 
 /// How often one chunk is tried when connections break.
 const ATTEMPTS: u32 = 4;
+/// How often tables are planned anew whose definition changed during the check.
+const REPLANS: u32 = 3;
 
 /// Compares the data of both sides. What looks at the servers before a task is the validator.
 ///
@@ -33,23 +38,30 @@ const ATTEMPTS: u32 = 4;
 ///   chosen chunk) was equal at some moment of the check; what was not compared makes it
 ///   [`Incomplete`](super::Conclusion::Incomplete).
 pub struct Checker<'a> {
-    source: &'a SourceEndpoint,
-    target: &'a TargetEndpoint,
+    pub(super) source: &'a SourceEndpoint,
+    pub(super) target: &'a TargetEndpoint,
     pairs: Vec<TablePair>,
-    options: CheckOptions,
+    pub(super) options: CheckOptions,
     applied: &'a dyn AppliedPosition,
 }
 
 /// What the workers share.
-struct Run<'a> {
-    checker: &'a Checker<'a>,
-    alignment: Alignment<'a>,
+pub(super) struct Run<'a> {
+    pub(super) checker: &'a Checker<'a>,
+    pub(super) alignment: Alignment<'a>,
+    methods: Methods,
     seed: u64,
     /// Each table's findings, in the order of the report.
     tables: Vec<Mutex<TableCheck>>,
     progress: &'a CheckProgress,
     stop: &'a StopToken,
+    journal: Option<&'a Journal>,
+    /// Chunks that an earlier run of this check had verified.
+    chunks_resumed: AtomicU64,
 }
+
+/// Both sides' tables.
+type Schemas = (Vec<TableSchema>, Vec<TableSchema>);
 
 impl<'a> Checker<'a> {
     /// Prepares a check; nothing is asked from the servers yet.
@@ -80,15 +92,17 @@ impl<'a> Checker<'a> {
         if mode == CheckMode::None {
             return Ok(CheckReport::new(mode, None, Vec::new()));
         }
-        let seed = self.options.seed.unwrap_or_else(rand::random);
         let wanted = |pair: &&TablePair| {
             self.options.tables.as_ref().is_none_or(|tables| tables.contains(&pair.source))
         };
         let pairs: Vec<&TablePair> = self.pairs.iter().filter(wanted).collect();
-        let schemas = self.schemas(&pairs, stop)?;
+        let seed = self.options.seed.unwrap_or_else(rand::random);
+        let journal = self.journal(seed)?;
+        let seed = journal.as_ref().and_then(|journal| journal.seed).unwrap_or(seed);
         let run = Run {
             checker: self,
             alignment: Alignment::new(self.applied, self.options.patience)?,
+            methods: Methods::find(self.options.method, self.source, self.target, stop)?,
             seed,
             tables: pairs
                 .iter()
@@ -96,18 +110,14 @@ impl<'a> Checker<'a> {
                 .collect(),
             progress,
             stop,
+            journal: journal.as_ref(),
+            chunks_resumed: AtomicU64::new(0),
         };
-        let content = if mode == CheckMode::RowsCount { Content::Existence } else { Content::Values };
-        let plans = run.plans(&pairs, &schemas, content, |_| true);
-        progress.begin(pairs.len(), plans.iter().map(|plan| plan.rows_estimated).sum());
-        run.work(&plans)?;
-        for plan in &plans {
-            run.table(plan.position).chunks_total = plan.chunks();
-        }
+        run.all_tables(&pairs)?;
         if mode == CheckMode::Partial {
-            let alignment = Alignment::new(self.applied, self.options.patience)?;
-            run.count_rows(&pairs, &schemas, alignment)?;
+            run.count_rows(&pairs)?;
         }
+        let chunks_resumed = run.chunks_resumed.into_inner();
         let mut tables: Vec<TableCheck> = run
             .tables
             .into_iter()
@@ -117,15 +127,35 @@ impl<'a> Checker<'a> {
             // Workers finish in any order; the report does not depend on it.
             table.differences.sort_by(Difference::compare_keys);
         }
-        Ok(CheckReport::new(mode, (mode == CheckMode::Partial).then_some(seed), tables))
+        if let Some(journal) = journal {
+            journal.finish();
+        }
+        let seed = (mode == CheckMode::Partial).then_some(seed);
+        let mut report = CheckReport::new(mode, seed, tables);
+        report.chunks_resumed = chunks_resumed;
+        Ok(report)
+    }
+
+    fn journal(&self, seed: u64) -> Result<Option<Journal>> {
+        let options = &self.options;
+        let Some(path) = &options.journal else { return Ok(None) };
+        let name = |facts: &ServerFacts| {
+            facts.server_uuid().map_or_else(|| facts.version_text.clone(), str::to_owned)
+        };
+        let header = Header {
+            version: 1,
+            mode: options.mode,
+            ratio: options.ratio,
+            chunk_rows: options.chunk_rows,
+            seed,
+            servers: vec![name(self.source.facts()), name(self.target.facts())],
+            tables: options.tables.as_ref().map(|tables| tables.iter().map(ToString::to_string).collect()),
+        };
+        Journal::open(path, &header, options.seed.is_none()).map(Some)
     }
 
     /// Reads what the tables of both sides are.
-    fn schemas(
-        &self,
-        pairs: &[&TablePair],
-        stop: &StopToken,
-    ) -> Result<(Vec<TableSchema>, Vec<TableSchema>)> {
+    fn schemas(&self, pairs: &[&TablePair], stop: &StopToken) -> Result<Schemas> {
         let read = |connection: &mut Connection, facts: &ServerFacts, side: Side| {
             let name = |pair: &TablePair| match side {
                 Side::Source => pair.source.clone(),
@@ -146,25 +176,93 @@ impl<'a> Checker<'a> {
 }
 
 impl Run<'_> {
-    fn table(&self, position: usize) -> MutexGuard<'_, TableCheck> {
+    pub(super) fn table(&self, position: usize) -> MutexGuard<'_, TableCheck> {
         self.tables[position].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compares all tables, and those again whose definition changed meanwhile.
+    fn all_tables(&self, pairs: &[&TablePair]) -> Result<()> {
+        let content = match self.checker.options.mode {
+            CheckMode::RowsCount => Content::Existence,
+            _ => Content::Values,
+        };
+        let mut pending: Vec<usize> = (0..pairs.len()).collect();
+        let mut replans_left = REPLANS;
+        let mut schemas = self.checker.schemas(pairs, self.stop)?;
+        loop {
+            let plans = self.plans(pairs, &schemas, content, |position| pending.contains(&position));
+            if replans_left == REPLANS {
+                self.progress.begin(pairs.len(), plans.iter().map(|plan| plan.rows_estimated).sum());
+            }
+            self.work(&plans)?;
+            for plan in &plans {
+                self.table(plan.position).chunks_total = plan.chunks();
+            }
+            let now = self.schemas_applied(pairs)?;
+            pending.retain(|&position| {
+                let pair = pairs[position];
+                let is_same = |before: &[TableSchema], now: &[TableSchema], name: &TableName| {
+                    let find = |tables: &[TableSchema]| tables.iter().position(|table| table.name == *name);
+                    match (find(before), find(now)) {
+                        (Some(one), Some(other)) => plan::is_same_definition(&before[one], &now[other]),
+                        (one, other) => one.is_none() == other.is_none(),
+                    }
+                };
+                !is_same(&schemas.0, &now.0, &pair.source) || !is_same(&schemas.1, &now.1, &pair.target)
+            });
+            if pending.is_empty() {
+                return Ok(());
+            }
+            for &position in &pending {
+                let pair = pairs[position];
+                log::info!("{}: its definition changed during the check", pair.source);
+                let mut table = self.table(position);
+                if replans_left == 0 {
+                    table.incomplete = Some("its definition kept changing during the check".into());
+                } else {
+                    // What was found may come from the change alone.
+                    *table = TableCheck::new(pair.source.clone(), pair.target.clone());
+                }
+            }
+            if replans_left == 0 {
+                return Ok(());
+            }
+            replans_left -= 1;
+            schemas = now;
+        }
+    }
+
+    /// Reads the tables' definitions at a moment when the target has all that the source had.
+    fn schemas_applied(&self, pairs: &[&TablePair]) -> Result<Schemas> {
+        if self.alignment.is_live() {
+            let mut source = self.checker.source.control(self.stop)?;
+            let high = self.alignment.source_position(self.checker.source.facts(), &mut source)?;
+            self.alignment.wait(high.as_ref(), self.stop)?;
+        }
+        self.checker.schemas(pairs, self.stop)
     }
 
     /// Plans the tables that `wanted` selects, largest first; what cannot be planned is marked as skipped.
     fn plans(
         &self,
         pairs: &[&TablePair],
-        (sources, targets): &(Vec<TableSchema>, Vec<TableSchema>),
+        (sources, targets): &Schemas,
         content: Content,
-        wanted: impl Fn(&TablePair) -> bool,
+        wanted: impl Fn(usize) -> bool,
     ) -> Vec<TablePlan> {
         let facts = Facts { source: self.checker.source.facts(), target: self.checker.target.facts() };
         let mut plans = Vec::new();
-        for (position, pair) in pairs.iter().enumerate().filter(|(_, pair)| wanted(pair)) {
+        for (position, pair) in pairs.iter().enumerate().filter(|(position, _)| wanted(*position)) {
             let planned = plan::find(pair, sources, targets)
                 .and_then(|(source, target)| TablePlan::new(position, &facts, source, target, content));
             match planned {
-                Ok(plan) => plans.push(plan),
+                Ok(mut plan) => {
+                    if let Some(journal) = self.journal {
+                        let table = plan.source.table().to_string();
+                        plan.set_verified(journal.verified(&table, plan.fingerprint));
+                    }
+                    plans.push(plan);
+                }
                 Err(reason) => self.table(position).skipped = Some(reason),
             }
         }
@@ -203,8 +301,9 @@ impl Run<'_> {
 
     fn worker(&self, plans: &[TablePlan], stop: &StopToken) -> Result<()> {
         let mut sessions = self.open(stop)?;
+        let mut throttle = Throttle::new(self.checker.options.threads_running_max);
         for plan in plans {
-            while self.next(plan, &mut sessions, stop)? {}
+            while self.window(plan, &mut sessions, &mut throttle, stop)? {}
             if plan.pass() == self.checker.options.threads {
                 self.progress.table_done();
             }
@@ -213,21 +312,52 @@ impl Run<'_> {
     }
 
     fn open(&self, stop: &StopToken) -> Result<Sessions> {
-        Sessions::open(self.checker.source, self.checker.target, stop)
+        Sessions::open(self.checker.source, self.checker.target, self.methods, stop)
     }
 
-    /// Compares the next chunk of a table; `false` when there is none.
-    fn next(&self, plan: &TablePlan, sessions: &mut Sessions, stop: &StopToken) -> Result<bool> {
-        let chunk = self.attempt(plan, sessions, stop, |sessions| {
-            plan.next_chunk(sessions.on(Side::Source), &self.checker.options, self.seed)
-        })?;
-        let Some(Some(chunk)) = chunk else { return Ok(false) };
-        let outcome =
-            self.attempt(plan, sessions, stop, |sessions| self.compare(plan, &chunk, sessions, stop))?;
-        match outcome {
-            Some(Some(outcome)) => self.record(plan, outcome),
-            Some(None) => plan.reopen(),
-            None => {}
+    /// Compares the next chunks of a table; `false` when there is none left.
+    fn window(
+        &self,
+        plan: &TablePlan,
+        sessions: &mut Sessions,
+        throttle: &mut Throttle,
+        stop: &StopToken,
+    ) -> Result<bool> {
+        let mut pieces = Vec::new();
+        let begun = Instant::now();
+        let span = self.alignment.window();
+        let mut found_any = false;
+        loop {
+            let step = self.attempt(plan, sessions, stop, |sessions| {
+                throttle.wait(sessions, stop)?;
+                plan.next_chunk(sessions.on(Side::Source), &self.checker.options, self.seed)
+            })?;
+            let Some(Some(chunk)) = step else { break };
+            found_any = true;
+            if let Some(rows) = chunk.verified {
+                self.chunks_resumed.fetch_add(1, Ordering::Relaxed);
+                self.record(plan, None, ChunkOutcome::same(rows))?;
+                continue;
+            }
+            let digest = self.attempt(plan, sessions, stop, |sessions| {
+                sessions.digest(Side::Source, &plan.source, &chunk.range)
+            })?;
+            let Some(source) = digest else { return Ok(true) };
+            pieces.push(Piece { chunk, source });
+            if begun.elapsed() >= span || pieces.len() >= WINDOW_CHUNKS {
+                break;
+            }
+        }
+        if pieces.is_empty() {
+            return Ok(found_any);
+        }
+        let outcomes =
+            self.attempt(plan, sessions, stop, |sessions| self.compare(plan, &pieces, sessions, stop))?;
+        for (piece, outcome) in pieces.iter().zip(outcomes.into_iter().flatten()) {
+            match outcome {
+                Some(outcome) => self.record(plan, Some(&piece.chunk), outcome)?,
+                None => plan.reopen(),
+            }
         }
         Ok(true)
     }
@@ -272,41 +402,16 @@ impl Run<'_> {
         }
     }
 
-    /// Compares a chunk. `None`: the numbers of rows differ, and the table must be cut into chunks to see where.
-    fn compare(
-        &self,
-        plan: &TablePlan,
-        chunk: &Chunk,
-        sessions: &mut Sessions,
-        stop: &StopToken,
-    ) -> Result<Option<ChunkOutcome>> {
-        let rows = Rows::Range(&chunk.range);
-        let source = sessions.digest(Side::Source, &plan.source, rows)?;
-        let high = self.alignment.source_position(self.checker.source.facts(), sessions.on(Side::Source))?;
-        self.alignment.wait(high.as_ref(), stop)?;
-        let target = sessions.digest(Side::Target, &plan.target, rows)?;
-        let rows = source.rows.max(target.rows);
-        let settled = if source == target {
-            Settled::default()
-        } else if chunk.whole_count && rows > self.checker.options.chunk_rows {
-            return Ok(None);
-        } else {
-            let kept = self.table(plan.position).differences.len();
-            let settler = Settler {
-                plan,
-                alignment: &self.alignment,
-                source_facts: self.checker.source.facts(),
-                stop,
-                differences_max: self.checker.options.differences_max.saturating_sub(kept),
-            };
-            settler.settle(sessions, &chunk.range, rows)?
-        };
-        Ok(Some(ChunkOutcome { rows_source: source.rows, rows_target: target.rows, settled }))
-    }
-
-    fn record(&self, plan: &TablePlan, outcome: ChunkOutcome) {
+    fn record(&self, plan: &TablePlan, chunk: Option<&Chunk>, outcome: ChunkOutcome) -> Result<()> {
         let ChunkOutcome { rows_source, rows_target, settled } = outcome;
         let rows_compared = rows_source.max(rows_target).saturating_sub(settled.rows_unsettled);
+        let is_same = settled.differences_count == 0 && settled.rows_unsettled == 0;
+        if let (Some(journal), Some(chunk), true) =
+            (self.journal, chunk, is_same && plan.source.hashes_values())
+        {
+            let table = plan.source.table().to_string();
+            journal.add(&table, plan.fingerprint, chunk.number, &chunk.range, rows_source)?;
+        }
         let mut table = self.table(plan.position);
         table.chunks += 1;
         table.rows_source += rows_source;
@@ -322,28 +427,28 @@ impl Run<'_> {
         }
         drop(table);
         self.progress.chunk_done(rows_compared, settled.differences_count);
+        Ok(())
     }
 
     /// Counts the rows of some tables whole, and finds the missing and extra keys where the numbers differ.
-    fn count_rows(
-        &self,
-        pairs: &[&TablePair],
-        schemas: &(Vec<TableSchema>, Vec<TableSchema>),
-        alignment: Alignment<'_>,
-    ) -> Result<()> {
+    fn count_rows(&self, pairs: &[&TablePair]) -> Result<()> {
         let ratio = self.checker.options.row_count_ratio;
+        let schemas = self.checker.schemas(pairs, self.stop)?;
         let scratch = CheckProgress::new();
         let fresh = |pair: &&TablePair| Mutex::new(TableCheck::new(pair.source.clone(), pair.target.clone()));
         let counting = Run {
             checker: self.checker,
-            alignment,
+            alignment: Alignment::new(self.checker.applied, self.checker.options.patience)?,
+            methods: self.methods,
             seed: self.seed,
             tables: pairs.iter().map(fresh).collect(),
             progress: &scratch,
             stop: self.stop,
+            journal: None,
+            chunks_resumed: AtomicU64::new(0),
         };
-        let plans = counting.plans(pairs, schemas, Content::Existence, |pair| {
-            plan::is_chosen(self.seed, &pair.source.to_string(), u64::MAX, ratio)
+        let plans = counting.plans(pairs, &schemas, Content::Existence, |position| {
+            plan::is_chosen(self.seed, &pairs[position].source.to_string(), u64::MAX, ratio)
         });
         counting.work(&plans)?;
         for plan in &plans {
@@ -352,11 +457,4 @@ impl Run<'_> {
         }
         Ok(())
     }
-}
-
-/// What came out of a chunk.
-struct ChunkOutcome {
-    rows_source: u64,
-    rows_target: u64,
-    settled: Settled,
 }

@@ -1,13 +1,17 @@
 //! A worker's connections to both servers.
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
+use super::CheckMethod;
 use crate::error::{Error, Result, Side};
 use crate::source::SourceEndpoint;
-use crate::sql::digest::{Digest, Identity, RowDigest, Rows};
+use crate::sql::digest::{self, Digest, Identity, RowDigest, Rows};
+use crate::sql::row_text;
+use crate::sql::select::KeyRange;
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
-use crate::wire::Connection;
+use crate::wire::{Connection, TextRow};
 
 /// A table without a key that can be cut into ranges is digested by one statement, however large it is. A dead peer is
 /// noticed earlier, by TCP keepalive.
@@ -17,6 +21,57 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 pub(super) struct Sessions {
     source: Connection,
     target: Connection,
+    methods: Methods,
+}
+
+/// How each side is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Methods {
+    source: CheckMethod,
+    target: CheckMethod,
+}
+
+impl Methods {
+    /// Takes the wanted method, and finds out whether the servers can do it.
+    pub(super) fn find(
+        wanted: CheckMethod,
+        source: &SourceEndpoint,
+        target: &TargetEndpoint,
+        stop: &StopToken,
+    ) -> Result<Self> {
+        if wanted == CheckMethod::Stream {
+            return Ok(Methods { source: wanted, target: wanted });
+        }
+        let can = |connection: &mut Connection, side: Side| -> Result<CheckMethod> {
+            let answer = connection.query_row(digest::PROBE, "asking whether the server can hash");
+            if digest::can_hash(&answer_of(answer)?) {
+                return Ok(CheckMethod::Digest);
+            }
+            log::warn!("the {side} cannot compute the hashes of rows: its rows are read and hashed here");
+            Ok(CheckMethod::Stream)
+        };
+        Ok(Methods {
+            source: can(&mut source.reader(stop)?, Side::Source)?,
+            target: can(&mut target.writer(stop)?, Side::Target)?,
+        })
+    }
+
+    pub(super) fn on(self, side: Side) -> CheckMethod {
+        match side {
+            Side::Source => self.source,
+            Side::Target => self.target,
+        }
+    }
+}
+
+/// The cells of a probe's answer; none when the server refused it, as one without the function does.
+fn answer_of(answer: Result<Option<TextRow>>) -> Result<Vec<Option<Vec<u8>>>> {
+    match answer {
+        Ok(Some(row)) => Ok((0..row.len()).map(|cell| row.bytes(cell).map(<[u8]>::to_vec)).collect()),
+        Ok(None) => Ok(Vec::new()),
+        Err(error) if error.server_error().is_some() => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// A row as one read saw it.
@@ -73,8 +128,13 @@ impl Seen {
 }
 
 impl Sessions {
-    pub(super) fn open(source: &SourceEndpoint, target: &TargetEndpoint, stop: &StopToken) -> Result<Self> {
-        let mut sessions = Sessions { source: source.reader(stop)?, target: target.writer(stop)? };
+    pub(super) fn open(
+        source: &SourceEndpoint,
+        target: &TargetEndpoint,
+        methods: Methods,
+        stop: &StopToken,
+    ) -> Result<Self> {
+        let mut sessions = Sessions { source: source.reader(stop)?, target: target.writer(stop)?, methods };
         for side in [Side::Source, Side::Target] {
             sessions.on(side).set_answer_timeout(ANSWER_TIMEOUT);
         }
@@ -92,16 +152,66 @@ impl Sessions {
         }
     }
 
-    /// Has the digest of some rows computed.
-    pub(super) fn digest(&mut self, side: Side, digest: &RowDigest, rows: Rows<'_>) -> Result<Digest> {
+    /// Whether the rows of a side are hashed here.
+    fn streams(&self, side: Side, digest: &RowDigest) -> bool {
+        self.methods.on(side) == CheckMethod::Stream && digest.hashes_values()
+    }
+
+    /// Computes the digest of the rows in a range.
+    pub(super) fn digest(&mut self, side: Side, digest: &RowDigest, range: &KeyRange) -> Result<Digest> {
+        let rows = Rows::Range(range);
+        if self.streams(side, digest) {
+            let mut sum = Digest::EMPTY;
+            let mut reader = digest.reader(rows);
+            let mut stream = self.on(side).stream(digest.cells(rows)?, "reading rows")?;
+            while let Some(mut cells) = stream.next_row()? {
+                sum.add(&reader.read_hash(&mut cells)?, digest.has_key());
+            }
+            return Ok(sum);
+        }
         let row = self.on(side).query_row(digest.digest(rows)?, "computing a digest")?;
         let row = row.ok_or_else(|| Error::internal("a digest without a row").on(side))?;
         let cells: Vec<Option<&[u8]>> = (0..row.len()).map(|cell| row.bytes(cell)).collect();
         Digest::parse(&cells).ok_or_else(|| Error::internal("a digest that cannot be read").on(side))
     }
 
+    /// Reads the cells of some rows and hashes them here.
+    fn stream_rows(&mut self, side: Side, digest: &RowDigest, rows: Rows<'_>) -> Result<SeenRows> {
+        let mut seen = SeenRows::new();
+        let mut reader = digest.reader(rows);
+        let mut stream = self.on(side).stream(digest.cells(rows)?, "reading rows")?;
+        while let Some(mut cells) = stream.next_row()? {
+            let Some((identity, hash)) = reader.read(&mut cells)? else { continue };
+            let hash = Some(row_text::hex(&hash));
+            match seen.entry(identity) {
+                // Without a key the hash is the identity: one more of the same.
+                Entry::Occupied(mut entry) if !digest.has_key() => entry.get_mut().copies += 1,
+                Entry::Occupied(mut entry) => entry.get_mut().add(hash, 1),
+                Entry::Vacant(entry) => {
+                    entry.insert(Seen::new(hash, 1));
+                }
+            }
+        }
+        Ok(seen)
+    }
+
     /// Reads identities and hashes of some rows.
+    ///
+    /// Rows of a keyed table that the server cannot hash (their text is longer than its `max_allowed_packet`) are hashed here
+    /// when they are looked up by identity.
     pub(super) fn rows(&mut self, side: Side, digest: &RowDigest, rows: Rows<'_>) -> Result<SeenRows> {
+        if self.streams(side, digest) {
+            return self.stream_rows(side, digest, rows);
+        }
+        let seen = self.hashed_rows(side, digest, rows)?;
+        if matches!(rows, Rows::Identities(_)) && digest.has_key() && seen.values().any(|row| !row.is_known())
+        {
+            return self.stream_rows(side, digest, rows);
+        }
+        Ok(seen)
+    }
+
+    fn hashed_rows(&mut self, side: Side, digest: &RowDigest, rows: Rows<'_>) -> Result<SeenRows> {
         let mut seen = SeenRows::new();
         let mut stream = self.on(side).stream(digest.rows(rows)?, "reading keys and hashes")?;
         let key_length = digest.key_columns().len();
@@ -120,8 +230,8 @@ impl Sessions {
                 count.ok_or_else(|| Error::internal("a count that is no number").on(side))?
             };
             match seen.entry(identity) {
-                std::collections::hash_map::Entry::Occupied(mut entry) => entry.get_mut().add(hash, copies),
-                std::collections::hash_map::Entry::Vacant(entry) => {
+                Entry::Occupied(mut entry) => entry.get_mut().add(hash, copies),
+                Entry::Vacant(entry) => {
                     entry.insert(Seen::new(hash, copies));
                 }
             }
@@ -136,15 +246,33 @@ impl Sessions {
         digest: &RowDigest,
         identities: &[Identity],
     ) -> Result<ColumnHashes> {
-        let rows = self.on(side).query(digest.column_hashes(identities)?, "comparing columns")?;
         let key_length = digest.key_columns().len();
-        Ok(rows
+        let hash_here = |sessions: &mut Self| {
+            let rows = Rows::Identities(identities);
+            let mut hashes = ColumnHashes::new();
+            let mut reader = digest.reader(rows);
+            let mut stream = sessions.on(side).stream(digest.cells(rows)?, "comparing columns")?;
+            while let Some(mut cells) = stream.next_row()? {
+                if let Some((key, _)) = reader.read(&mut cells)? {
+                    let columns = reader.column_hashes();
+                    let columns = columns.iter().map(|hash| Some(row_text::hex(hash).to_vec())).collect();
+                    hashes.insert(key, columns);
+                }
+            }
+            Ok(hashes)
+        };
+        if self.streams(side, digest) {
+            return hash_here(self);
+        }
+        let rows = self.on(side).query(digest.column_hashes(identities)?, "comparing columns")?;
+        let hashes: ColumnHashes = rows
             .iter()
             .map(|row| {
                 let cell = |position: usize| row.bytes(position).map(<[u8]>::to_vec);
                 let key = (0..key_length).map(|position| cell(position).unwrap_or_default()).collect();
                 (key, (key_length..row.len()).map(cell).collect())
             })
-            .collect())
+            .collect();
+        if hashes.values().flatten().any(Option::is_none) { hash_here(self) } else { Ok(hashes) }
     }
 }

@@ -7,10 +7,12 @@
 //!
 //! # The method
 //! One *round* over some rows: read `L`, the source's position; read the rows on the source (`S`); read `H`, the
-//! source's position again; wait until the applied position includes `H`; read the rows on the target (`T`); read them on
-//! the source again (`S'`); read the position once more (`H'`).
+//! source's position again; wait until the applied position includes `H`, and meanwhile read rows that were seen moving on
+//! the source again and again (`S1`, `S2`, ...); read the rows on the target (`T`); read them on the source again (`S'`);
+//! read the position once more (`H'`). All rows under question, of all chunks of a window, share a round: the applier's lag
+//! is waited for once.
 //!
-//! - **`T = S` or `T = S'`: settled, equal.** The target held exactly a version of the row that the source held during
+//! - **`T` is one of `S`, `S1`, ..., `S'`: settled, equal.** The target held exactly a version of the row that the source held during
 //!   the round. That this needs no position at all is why an equal *chunk* is settled by one comparison: equal contents
 //!   are equal, whenever they were read. What is proved is equality as of the source's read; what the applier does
 //!   wrong later is a later check's business.
@@ -23,7 +25,8 @@
 //! A difference is confirmed by three votes; by two when the source executed nothing at all during the round (`L = H'`);
 //! by eight when the row was ever seen moving, so that a row that flips between two versions would have to be caught by
 //! all of 24 reads on the same foot. Between two rounds there is a growing pause: the step between visibility and GTID is
-//! over long before the third vote. A row that neither settles nor is confirmed within the patience is reported as
+//! over long before the third vote. A counter that is raised a thousand times a second is never the same in `S`, `T` and `S'`;
+//! the reads in between see the version that the target then has. A row that neither settles nor is confirmed within the patience is reported as
 //! unsettled, and the conclusion is not "same".
 //!
 //! When nothing applies there is nothing to wait for: the rows are read once more by key on both sides, and what still
@@ -39,13 +42,14 @@
 //! # What is assumed
 //! What [`AppliedPosition`](super::AppliedPosition) tells is visible to later reads on the target. Reads on the source are
 //! plain consistent reads, each of its own moment.
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::alignment::Alignment;
 use super::plan::TablePlan;
 use super::report::{Difference, DifferenceKind};
-use super::sessions::{Seen, SeenRows, Sessions, is_same};
-use crate::data::{Column, ColumnKind};
+use super::sessions::{ColumnHashes, Seen, SeenRows, Sessions, is_same};
+use crate::data::{Column, ColumnKind, Position};
 use crate::error::{Result, Side};
 use crate::server::ServerFacts;
 use crate::sql::digest::{Identity, Rows};
@@ -56,6 +60,11 @@ use crate::stop::StopToken;
 const FETCH_ROWS_MAX: u64 = 100_000;
 /// Rows looked up by key in one statement.
 const LOOKUP_ROWS: usize = 200;
+/// Rows that share a round.
+const ROUND_ROWS: usize = 2_000;
+/// Moving rows that are watched while a round waits, and how many of their versions are remembered.
+const WATCHED_ROWS: usize = 200;
+const VERSIONS_MAX: usize = 10_000;
 
 const VOTES: u32 = 3;
 const VOTES_QUIET: u32 = 2;
@@ -84,12 +93,23 @@ pub(super) struct Settler<'a> {
     pub(super) differences_max: usize,
 }
 
+/// A row that is confirmed to differ.
+pub(super) struct Confirmed {
+    pub(super) identity: Identity,
+    pub(super) source: Option<Seen>,
+    pub(super) target: Option<Seen>,
+}
+
 /// What is known of a row that is not settled yet.
 struct Candidate {
+    /// Which of the chunks it belongs to.
+    chunk: usize,
     identity: Identity,
     votes: u32,
     moving: bool,
     last: Option<(Option<Seen>, Option<Seen>)>,
+    /// What the source was seen to have while the round waited.
+    versions: Vec<Option<Seen>>,
 }
 
 /// What a round says of a row.
@@ -100,6 +120,10 @@ enum Verdict {
 }
 
 impl Candidate {
+    fn new(chunk: usize, identity: Identity) -> Self {
+        Candidate { chunk, identity, votes: 0, moving: false, last: None, versions: Vec::new() }
+    }
+
     fn judge(
         &mut self,
         before: Option<Seen>,
@@ -107,10 +131,10 @@ impl Candidate {
         after: Option<Seen>,
         quiet: bool,
     ) -> Verdict {
-        if is_same(before.as_ref(), target.as_ref()) || is_same(after.as_ref(), target.as_ref()) {
+        if self.versions.iter().chain([&before, &after]).any(|seen| is_same(seen.as_ref(), target.as_ref())) {
             return Verdict::Equal;
         }
-        if before != after {
+        if before != after || self.versions.iter().any(|seen| *seen != before) {
             self.moving = true;
             self.votes = 0;
             self.last = None;
@@ -132,61 +156,101 @@ impl Candidate {
 }
 
 impl Settler<'_> {
-    /// Finds the rows that differ in a range of which `rows` rows were counted on the side that has more.
-    pub(super) fn settle(&self, sessions: &mut Sessions, range: &KeyRange, rows: u64) -> Result<Settled> {
-        let mut settled = Settled::default();
-        let count = rows.div_ceil(FETCH_ROWS_MAX).max(1);
-        for index in 0..count {
-            self.stop.check()?;
-            let part = if count == 1 { Rows::Range(range) } else { Rows::Bucket { range, index, count } };
-            self.settle_part(sessions, part, &mut settled)?;
+    /// Finds the rows that differ in some ranges, of each of which so many rows were counted on the side that has more.
+    ///
+    /// `confirmed` is told of every row that differs, with the position of its range, before the next ones are looked at.
+    pub(super) fn settle(
+        &self,
+        sessions: &mut Sessions,
+        ranges: &[(&KeyRange, u64)],
+        confirmed: &mut dyn FnMut(usize, &Confirmed),
+    ) -> Result<Vec<Settled>> {
+        let mut settled: Vec<Settled> = ranges.iter().map(|_| Settled::default()).collect();
+        let mut parts: Vec<(usize, Rows<'_>)> = Vec::new();
+        let mut rows_held = 0;
+        for (chunk, &(range, rows)) in ranges.iter().enumerate() {
+            let count = rows.div_ceil(FETCH_ROWS_MAX).max(1);
+            for index in 0..count {
+                let rows_of_part = rows / count;
+                if !parts.is_empty() && rows_held + rows_of_part > FETCH_ROWS_MAX {
+                    self.settle_parts(sessions, &parts, &mut settled, confirmed)?;
+                    parts.clear();
+                    rows_held = 0;
+                }
+                rows_held += rows_of_part;
+                let part = if count == 1 { Rows::Range(range) } else { Rows::Bucket { range, index, count } };
+                parts.push((chunk, part));
+            }
         }
+        self.settle_parts(sessions, &parts, &mut settled, confirmed)?;
         Ok(settled)
     }
 
-    fn settle_part(&self, sessions: &mut Sessions, part: Rows<'_>, settled: &mut Settled) -> Result<()> {
-        let source = sessions.rows(Side::Source, &self.plan.source, part)?;
+    fn settle_parts(
+        &self,
+        sessions: &mut Sessions,
+        parts: &[(usize, Rows<'_>)],
+        settled: &mut [Settled],
+        confirmed: &mut dyn FnMut(usize, &Confirmed),
+    ) -> Result<()> {
+        self.stop.check()?;
+        let mut sources = Vec::with_capacity(parts.len());
+        for (_, part) in parts {
+            sources.push(sessions.rows(Side::Source, &self.plan.source, *part)?);
+        }
         let high = self.alignment.source_position(self.source_facts, sessions.on(Side::Source))?;
         // Should the wait be in vain, the rounds below find that out again and say so.
         self.alignment.wait(high.as_ref(), self.stop)?;
-        let target = sessions.rows(Side::Target, &self.plan.target, part)?;
-        let candidates = candidates(&source, &target);
-        drop((source, target));
-        for batch in candidates.chunks(LOOKUP_ROWS) {
-            self.settle_batch(sessions, batch, settled)?;
+        let mut open = Vec::new();
+        for ((chunk, part), source) in parts.iter().zip(sources) {
+            let target = sessions.rows(Side::Target, &self.plan.target, *part)?;
+            open.extend(candidates(&source, &target).into_iter().map(|identity| (*chunk, identity)));
+        }
+        while !open.is_empty() {
+            let rest = open.split_off(open.len().min(ROUND_ROWS));
+            self.settle_batch(sessions, open, settled, confirmed)?;
+            open = rest;
         }
         Ok(())
+    }
+
+    /// Looks rows up by key, in statements of a bounded size.
+    fn look_up(&self, sessions: &mut Sessions, side: Side, asked: &[Identity]) -> Result<SeenRows> {
+        let digest = if side == Side::Source { &self.plan.source } else { &self.plan.target };
+        let mut seen = SeenRows::new();
+        for batch in asked.chunks(LOOKUP_ROWS) {
+            seen.extend(sessions.rows(side, digest, Rows::Identities(batch))?);
+        }
+        Ok(seen)
     }
 
     fn settle_batch(
         &self,
         sessions: &mut Sessions,
-        identities: &[Identity],
-        settled: &mut Settled,
+        identities: Vec<(usize, Identity)>,
+        settled: &mut [Settled],
+        told: &mut dyn FnMut(usize, &Confirmed),
     ) -> Result<()> {
-        let mut open: Vec<Candidate> = identities
-            .iter()
-            .map(|identity| Candidate { identity: identity.clone(), votes: 0, moving: false, last: None })
-            .collect();
+        let mut open: Vec<Candidate> =
+            identities.into_iter().map(|(chunk, identity)| Candidate::new(chunk, identity)).collect();
         let mut confirmed = Vec::new();
         let mut pause = Duration::from_millis(5);
         let begun = Instant::now();
         loop {
             let asked: Vec<Identity> = open.iter().map(|candidate| candidate.identity.clone()).collect();
-            let rows = Rows::Identities(&asked);
             let position = |sessions: &mut Sessions| {
                 self.alignment.source_position(self.source_facts, sessions.on(Side::Source))
             };
             let low = position(sessions)?;
-            let before = sessions.rows(Side::Source, &self.plan.source, rows)?;
+            let before = self.look_up(sessions, Side::Source, &asked)?;
             let high = position(sessions)?;
-            if !self.alignment.wait(high.as_ref(), self.stop)? {
-                settled.give_up(&open, "the applied position stood still");
+            if !self.wait_watching(sessions, high.as_ref(), &mut open)? {
+                give_up(settled, &open, "the applied position stood still");
                 break;
             }
-            let target = sessions.rows(Side::Target, &self.plan.target, rows)?;
+            let target = self.look_up(sessions, Side::Target, &asked)?;
             let (after, quiet) = if self.alignment.is_live() {
-                let after = sessions.rows(Side::Source, &self.plan.source, rows)?;
+                let after = self.look_up(sessions, Side::Source, &asked)?;
                 (after, low == position(sessions)?)
             } else {
                 (before.clone(), true)
@@ -204,8 +268,10 @@ impl Settler<'_> {
                     Verdict::Different(source, target) => {
                         let known = |seen: &Option<Seen>| seen.as_ref().is_none_or(Seen::is_known);
                         if known(&source) && known(&target) {
-                            confirmed.push((candidate.identity.clone(), source, target));
+                            let identity = candidate.identity.clone();
+                            confirmed.push((candidate.chunk, Confirmed { identity, source, target }));
                         } else {
+                            let settled = &mut settled[candidate.chunk];
                             settled.rows_unsettled += 1;
                             settled.reason = Some("a server could not compute the hash of a row".into());
                         }
@@ -217,39 +283,96 @@ impl Settler<'_> {
                 break;
             }
             if begun.elapsed() >= self.alignment.patience() {
-                settled.give_up(&open, "rows kept changing for as long as the check was told to be patient");
+                give_up(settled, &open, "rows kept changing for as long as the check was told to be patient");
                 break;
             }
             self.stop.sleep(pause)?;
             pause = (pause * 2).min(Duration::from_millis(200));
         }
-        self.describe(sessions, confirmed, settled)
+        for (chunk, row) in &confirmed {
+            told(*chunk, row);
+        }
+        let mut by_chunk: BTreeMap<usize, Vec<Confirmed>> = BTreeMap::new();
+        for (chunk, row) in confirmed {
+            by_chunk.entry(chunk).or_default().push(row);
+        }
+        for (chunk, rows) in by_chunk {
+            self.describe(sessions, rows, settled, chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a position, and meanwhile looks what the source makes of the rows that were seen moving.
+    fn wait_watching(
+        &self,
+        sessions: &mut Sessions,
+        high: Option<&Position>,
+        open: &mut [Candidate],
+    ) -> Result<bool> {
+        for candidate in open.iter_mut() {
+            candidate.versions.clear();
+        }
+        let mut watched: Vec<&mut Candidate> =
+            open.iter_mut().filter(|candidate| candidate.moving).take(WATCHED_ROWS).collect();
+        let asked: Vec<Identity> = watched.iter().map(|candidate| candidate.identity.clone()).collect();
+        if high.is_none() || asked.is_empty() || !self.plan.source.has_key() {
+            return self.alignment.wait(high, self.stop);
+        }
+        let mut watch = |pause: Duration| {
+            let seen = sessions.rows(Side::Source, &self.plan.source, Rows::Identities(&asked))?;
+            for candidate in &mut watched {
+                let version = seen.get(&candidate.identity.cells).copied();
+                if candidate.versions.last() != Some(&version) && candidate.versions.len() < VERSIONS_MAX {
+                    candidate.versions.push(version);
+                }
+            }
+            self.stop.sleep(pause.min(Duration::from_micros(500)))
+        };
+        watch(Duration::ZERO)?;
+        self.alignment.wait_doing(high, self.stop, watch)
+    }
+
+    fn column_hashes(
+        &self,
+        sessions: &mut Sessions,
+        side: Side,
+        identities: &[Identity],
+    ) -> Result<ColumnHashes> {
+        let digest = if side == Side::Source { &self.plan.source } else { &self.plan.target };
+        let mut hashes = ColumnHashes::new();
+        for batch in identities.chunks(LOOKUP_ROWS) {
+            hashes.extend(sessions.column_hashes(side, digest, batch)?);
+        }
+        Ok(hashes)
     }
 
     /// Turns confirmed rows into differences that people can read.
     fn describe(
         &self,
         sessions: &mut Sessions,
-        mut confirmed: Vec<(Identity, Option<Seen>, Option<Seen>)>,
-        settled: &mut Settled,
+        mut confirmed: Vec<Confirmed>,
+        settled: &mut [Settled],
+        chunk: usize,
     ) -> Result<()> {
+        let described: usize = settled.iter().map(|settled| settled.differences.len()).sum();
+        let settled = &mut settled[chunk];
         settled.differences_count += confirmed.len() as u64;
-        confirmed.truncate(self.differences_max.saturating_sub(settled.differences.len()));
+        confirmed.truncate(self.differences_max.saturating_sub(described));
         let digest = &self.plan.source;
         let both: Vec<Identity> = confirmed
             .iter()
-            .filter(|(_, source, target)| digest.has_key() && source.is_some() && target.is_some())
-            .map(|(identity, _, _)| identity.clone())
+            .filter(|row| digest.has_key() && row.source.is_some() && row.target.is_some())
+            .map(|row| row.identity.clone())
             .collect();
         let (source_columns, target_columns) = if both.is_empty() {
             Default::default()
         } else {
             (
-                sessions.column_hashes(Side::Source, &self.plan.source, &both)?,
-                sessions.column_hashes(Side::Target, &self.plan.target, &both)?,
+                self.column_hashes(sessions, Side::Source, &both)?,
+                self.column_hashes(sessions, Side::Target, &both)?,
             )
         };
-        for (identity, source, target) in confirmed {
+        for Confirmed { identity, source, target } in confirmed {
             let copies = |seen: Option<Seen>| seen.map_or(0, |seen| seen.copies());
             let kind = match (source, target) {
                 (Some(_), None) => DifferenceKind::Missing,
@@ -282,10 +405,11 @@ impl Settler<'_> {
     }
 }
 
-impl Settled {
-    fn give_up(&mut self, open: &[Candidate], reason: &str) {
-        self.rows_unsettled += open.len() as u64;
-        self.reason = Some(reason.to_owned());
+fn give_up(settled: &mut [Settled], open: &[Candidate], reason: &str) {
+    for candidate in open {
+        let settled = &mut settled[candidate.chunk];
+        settled.rows_unsettled += 1;
+        settled.reason = Some(reason.to_owned());
     }
 }
 
@@ -327,7 +451,7 @@ mod tests {
 
     fn candidate() -> Candidate {
         let identity = Identity { cells: vec![b"1".to_vec()], from_target: false };
-        Candidate { identity, votes: 0, moving: false, last: None }
+        Candidate::new(0, identity)
     }
 
     /// A row in version `v`.
@@ -373,6 +497,18 @@ mod tests {
         for version in 1..20 {
             assert!(matches!(flipping.judge(row(version), row(99), row(version), true), Verdict::Unknown));
         }
+    }
+
+    #[test]
+    fn a_version_seen_while_waiting_settles_and_shows_that_the_row_moves() {
+        let mut counter = candidate();
+        counter.versions = vec![row(2), row(3)];
+        assert!(matches!(counter.judge(row(1), row(3), row(9), false), Verdict::Equal));
+        let mut aba = candidate();
+        aba.versions = vec![row(2)];
+        assert!(matches!(aba.judge(row(1), row(7), row(1), true), Verdict::Unknown));
+        aba.versions.clear();
+        assert_eq!(rounds_to_confirm(&mut aba, true), VOTES_MOVING);
     }
 
     #[test]

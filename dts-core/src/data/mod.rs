@@ -1,5 +1,6 @@
 //! What flows: values, rows, schemas, changes, positions. No I/O and no locks in this room.
 mod coordinates;
+mod gate;
 mod gtid;
 pub(crate) mod json_number;
 mod object;
@@ -10,6 +11,7 @@ mod table_name;
 mod value;
 
 pub use coordinates::BinlogCoordinates;
+pub use gate::{Account, GateKind, GateRecord, HeldAccount};
 pub use gtid::{Gtid, GtidInterval, GtidSet};
 pub use object::ObjectKind;
 pub use position::Position;

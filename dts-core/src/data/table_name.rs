@@ -1,8 +1,10 @@
 //! The name of a table: database and table.
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Database and table name, exactly as the server stores them.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct TableName {
     /// The database.
     pub database: String,

@@ -92,11 +92,6 @@ impl Chunker {
         chunker
     }
 
-    /// Returns how many chunks an earlier run began and did not finish, as far as the record shows.
-    pub(super) fn gap_count(&self) -> usize {
-        self.gaps.len()
-    }
-
     pub(super) fn is_finished(&self) -> bool {
         self.finished && self.gaps.is_empty()
     }

@@ -28,6 +28,17 @@ pub(super) enum Outcome {
     NeedsInsert,
 }
 
+/// How a table's rows are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// Each chunk of its own moment.
+    LockFree,
+    /// All from an exact snapshot that the table takes for itself.
+    OwnSnapshot,
+    /// All from an exact snapshot that is shared with other tables; its connection is given.
+    LentSnapshot,
+}
+
 /// What does not change while a table is copied.
 pub(super) struct TableCopy<'a> {
     pub(super) plan: &'a TablePlan,
@@ -41,6 +52,7 @@ pub(super) struct TableCopy<'a> {
     load_statement: Vec<u8>,
     insert_head: Vec<u8>,
     insert_bytes_max: usize,
+    reads: Reads,
 }
 
 /// Rows and bytes of a chunk so far, and what of them was reported.
@@ -53,6 +65,7 @@ struct Count {
 }
 
 impl<'a> TableCopy<'a> {
+    #[allow(clippy::too_many_arguments, reason = "a constructor of what a table's workers share")]
     pub(super) fn new(
         plan: &'a TablePlan,
         ledger: &'a Ledger,
@@ -61,6 +74,7 @@ impl<'a> TableCopy<'a> {
         endpoint: &'a SourceEndpoint,
         stop: &StopToken,
         packet_max: u64,
+        reads: Reads,
     ) -> Self {
         let columns = plan.columns();
         TableCopy {
@@ -76,10 +90,11 @@ impl<'a> TableCopy<'a> {
             columns,
             // Half of the limit: a row may be appended before the length is looked at.
             insert_bytes_max: usize::try_from(packet_max / 2).unwrap_or(usize::MAX).min(INSERT_BYTES),
+            reads,
         }
     }
 
-    /// Copies a chunk. On an error nothing of it is durable, except that a lost answer to the COMMIT leaves it open:
+    /// Copies a chunk; `again`: it was begun before. On an error nothing of it is durable, except that a lost answer to the COMMIT leaves it open:
     /// [`Ledger::has_chunk`] tells.
     pub(super) fn copy(
         &self,
@@ -87,12 +102,16 @@ impl<'a> TableCopy<'a> {
         target: &mut Connection,
         chunk: &Chunk,
         by_insert: bool,
+        again: bool,
     ) -> Result<Outcome> {
         let mut count = Count::default();
-        let outcome = if self.plan.needs_snapshot() {
-            self.copy_snapshot(target, chunk, by_insert, &mut count)
-        } else {
-            self.copy_counting(source, target, chunk, by_insert, &mut count, &[])
+        let begun = self.ledger.chunk_begun_statement(self.plan.id, chunk.sequence, again);
+        target.execute(begun, "recording that a chunk is begun")?;
+        let outcome = match self.reads {
+            Reads::OwnSnapshot => self.copy_snapshot(target, chunk, by_insert, &mut count),
+            Reads::LockFree | Reads::LentSnapshot => {
+                self.copy_counting(source, target, chunk, by_insert, &mut count, &[])
+            }
         };
         if !matches!(outcome, Ok(Outcome::Copied(_))) {
             self.progress.take_back(count.reported.0, count.reported.1);

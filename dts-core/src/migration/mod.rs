@@ -3,12 +3,17 @@
 //! [`Migration`] owns the order of the stages, the hand-over of positions between them and the resume logic; each stage
 //! does its own work and knows nothing of the others. Where a migration stands is read from the target's ledger at every
 //! start, so a run can end anywhere and be continued by any process that can reach both servers.
+mod cutover;
+mod ending;
 mod options;
+mod receiver;
 mod state;
 
 use std::time::{Duration, Instant};
 
 pub use crate::transform::ObjectKinds;
+pub use cutover::GateHook;
+pub use ending::{CleanReport, CompletionReport, RemainingTable, Remains};
 pub use options::MigrationOptions;
 pub use state::{Action, State};
 
@@ -22,6 +27,7 @@ use crate::full_loader::{FullLoadReport, FullLoader, LoadMethod, TablePlan, Tabl
 use crate::progress::{Progress, Step, StepState};
 use crate::server::{self, ServerFacts, catalog};
 use crate::source::{SourceEndpoint, start_position};
+use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::Structure;
 use crate::target::TargetEndpoint;
@@ -158,19 +164,45 @@ impl Migration {
             .into());
         }
         let pairs = table_pairs(&ends, stop)?;
-        if phase == Phase::Ended {
+        if phase >= Phase::Completing {
             return Checker::new(&ends.source, &ends.target, pairs, options, &NothingApplies)
                 .run(stop, progress);
         }
         let applied = CheckpointPosition::new(&ends.target, self.options.name.clone(), stop);
         let checker = Checker::new(&ends.source, &ends.target, pairs, options, &applied);
+        self.beside_applier(&ends, apply_here, stop, |stop| checker.run(stop, progress))
+    }
+
+    /// Does `work` while changes are applied beside it; with `apply_here` in a thread of this call, without it another process
+    /// is expected to apply. The applier ends with the work, and the work with the applier.
+    fn beside_applier<T>(
+        &self,
+        ends: &Ends,
+        apply_here: bool,
+        stop: &StopToken,
+        work: impl FnOnce(&StopToken) -> Result<T>,
+    ) -> Result<T> {
         if !apply_here {
-            return checker.run(stop, progress);
+            return work(stop);
         }
+        let task = ends.ledger.task(&mut ends.target.control(stop)?)?;
+        let task = task.ok_or_else(|| Error::internal("a task that applies has no row"))?;
+        receiver::beside(&self.options, ends, &task, stop, &Progress::new(), |spool, stop| {
+            self.with_applier(ends, spool, stop, work)
+        })
+    }
+
+    fn with_applier<T>(
+        &self,
+        ends: &Ends,
+        spool: Option<&Spool>,
+        stop: &StopToken,
+        work: impl FnOnce(&StopToken) -> Result<T>,
+    ) -> Result<T> {
         let beside = stop.child();
         std::thread::scope(|scope| {
             let applier = scope.spawn(|| {
-                let ended = BinlogApplier::new(
+                let mut applier = BinlogApplier::new(
                     &ends.source,
                     &ends.target,
                     &ends.ledger,
@@ -178,18 +210,22 @@ impl Migration {
                     ApplyMode::Strict,
                 )
                 .with_objects(self.options.objects)
-                .run(&ApplyUntil::Stopped, &beside, &Progress::new());
-                // Without an applier the check would wait in vain.
+                .skipping(&self.options.skip_ddl);
+                if let Some(spool) = spool {
+                    applier = applier.reading_from(spool);
+                }
+                let ended = applier.run(&ApplyUntil::Stopped, &beside, &Progress::new());
+                // Without an applier the work would wait in vain.
                 beside.stop();
                 ended
             });
-            let checked = checker.run(&beside, progress);
+            let done = work(&beside);
             beside.stop();
             let applied = applier.join().map_err(|_| Error::internal("the applier panicked"))?;
-            match (checked, applied) {
+            match (done, applied) {
                 // The applier's end is the cause when it was not asked to stop.
                 (Err(error), Err(cause)) if error.is_interrupted() && !cause.is_interrupted() => Err(cause),
-                (checked, _) => checked,
+                (done, _) => done,
             }
         })
     }
@@ -198,24 +234,40 @@ impl Migration {
         let begun = Instant::now();
         let ends = self.connect(stop)?;
         let (task, resumed) = self.begin(&ends, stop)?;
-        let mut run = Run {
-            options: &self.options,
-            ends: &ends,
-            stop,
-            progress,
-            tables: Vec::new(),
-            loaded: Vec::new(),
-            rewrites: Vec::new(),
+        let steps = |spool: Option<&Spool>, stop: &StopToken| {
+            let mut run = Run {
+                options: &self.options,
+                ends: &ends,
+                spool,
+                stop,
+                progress,
+                tables: Vec::new(),
+                loaded: Vec::new(),
+                rewrites: Vec::new(),
+            };
+            run.steps(&task, until).map(|()| (run.loaded, run.rewrites))
         };
-        run.steps(&task, until)?;
+        let (loaded, rewrites) = match self.options.task_type {
+            TaskType::Structure => steps(None, stop)?,
+            // From here on, before the first row is read, the source may purge its log.
+            TaskType::Full | TaskType::FullAndIncremental => {
+                receiver::beside(&self.options, &ends, &task, stop, progress, steps)?
+            }
+        };
+        if self.options.task_type == TaskType::Full
+            && until != Until::Loaded
+            && let Some(folder) = &self.options.apply.spool_folder
+        {
+            Spool::discard(folder)?;
+        }
         let mut target = ends.target.control(stop)?;
         Ok(RunReport {
             resumed,
             start_position: Some(task.start_position),
             applied_position: Some(Position::Gtid(ends.ledger.checkpoint(&mut target)?.applied)),
             target_position: server::binlog_position(&mut target, ends.target.facts())?,
-            tables: run.loaded,
-            rewrites: run.rewrites,
+            tables: loaded,
+            rewrites,
             elapsed: begun.elapsed(),
         })
     }
@@ -236,11 +288,17 @@ impl Migration {
         let mut target = ends.target.control(stop)?;
         ends.ledger.create_schema(&mut target)?;
         if let Some(row) = ends.ledger.task(&mut target)? {
-            if row.phase == Phase::Ended {
+            let refused = match row.phase {
+                Phase::Ended => Some(("completed or stopped", "a new task under another name")),
+                // Its triggers may be on the target already and would fire.
+                Phase::Completing => Some(("being completed", "complete")),
+                _ => None,
+            };
+            if let Some((state, allowed)) = refused {
                 return Err(ErrorKind::IllegalState {
                     action: "run".into(),
-                    state: "completed or stopped".into(),
-                    allowed: "a new task under another name".into(),
+                    state: state.into(),
+                    allowed: allowed.into(),
                 }
                 .into());
             }
@@ -271,6 +329,7 @@ impl Migration {
 struct Run<'a> {
     options: &'a MigrationOptions,
     ends: &'a Ends,
+    spool: Option<&'a Spool>,
     stop: &'a StopToken,
     progress: &'a Progress,
     tables: Vec<TablePlan>,
@@ -330,6 +389,8 @@ impl Run<'_> {
             return self.set_phase(Phase::Ended);
         }
         self.progress.set_step(Step::InSync, StepState::Running);
+        // What was known before the indexes were built is of the past.
+        self.progress.set_lag(None);
         let until = match until {
             Until::Stopped => ApplyUntil::Stopped,
             Until::Loaded | Until::Synced => {
@@ -345,9 +406,10 @@ impl Run<'_> {
                 self.copy_anew(&plans)?;
                 structure.build_indexes(&plans, self.options.load.threads, self.stop, self.progress)?;
             }
-            self.apply(ApplyMode::Strict, &until)?;
-            if !self.wants_copy()? {
-                break;
+            match self.apply(ApplyMode::Strict, &until) {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::IllegalState { .. }) && self.wants_copy()? => {}
+                applied => break applied?,
             }
         }
         self.progress.set_in_sync(true);
@@ -357,10 +419,18 @@ impl Run<'_> {
     /// Applies changes until all tables are consistent. Tables whose definition was changed in the meantime are copied anew and
     /// take another turn.
     fn converge(&self, structure: &Structure<'_>, mut until: GtidSet) -> Result<()> {
+        structure.finish_snapshot_tables(
+            &self.tables,
+            self.options.load.threads,
+            self.stop,
+            self.progress,
+        )?;
         loop {
             let plans = structure.restart_tables(false, self.stop)?;
             if !plans.is_empty() {
                 let converge_position = self.copy_anew(&plans)?.converge_position;
+                let threads = self.options.load.threads;
+                structure.finish_snapshot_tables(&plans, threads, self.stop, self.progress)?;
                 let mut target = self.ends.target.control(self.stop)?;
                 self.ends.ledger.set_converge_position(&mut target, &converge_position)?;
                 until = converge_set(converge_position)?;
@@ -415,7 +485,7 @@ impl Run<'_> {
     }
 
     fn apply(&self, mode: ApplyMode, until: &ApplyUntil) -> Result<()> {
-        BinlogApplier::new(
+        let mut applier = BinlogApplier::new(
             &self.ends.source,
             &self.ends.target,
             &self.ends.ledger,
@@ -423,9 +493,11 @@ impl Run<'_> {
             mode,
         )
         .with_objects(self.options.objects)
-        .skipping(&self.options.skip_ddl)
-        .run(until, self.stop, self.progress)
-        .map(drop)
+        .skipping(&self.options.skip_ddl);
+        if let Some(spool) = self.spool {
+            applier = applier.reading_from(spool);
+        }
+        applier.run(until, self.stop, self.progress).map(drop)
     }
 
     /// A task that applies no changes is complete as soon as its tables are.

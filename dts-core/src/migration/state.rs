@@ -183,8 +183,9 @@ impl State {
             Retrying => &[Running, Pausing, Stopping, Failed],
             Stopping => &[Stopped, Failed],
             Stopped | Completed => &[],
-            // An interrupted completion is taken up by the next one.
-            Completing => &[Completed, Paused, Failed],
+            // An interrupted completion is taken up by the next one; one that is refused because the source is still being
+            // written changes nothing.
+            Completing => &[Completed, Running, Paused, Failed],
             Failed => &[Validating, Queued, Running, Stopping, Completing],
         }
     }
@@ -332,6 +333,7 @@ mod tests {
         (Stopping, Stopped, "cleaned up"),
         (Stopping, Failed, "could not clean up"),
         (Completing, Completed, "all done"),
+        (Completing, Running, "refused, the source is still being written"),
         (Completing, Paused, "interrupted"),
         (Completing, Failed, "could not be completed"),
         (Failed, Validating, "dts run validates first"),

@@ -350,6 +350,78 @@ fn read(
     Ok(tables)
 }
 
+/// What a foreign key does to a child when its parent changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyAction {
+    /// RESTRICT, NO ACTION.
+    None,
+    /// CASCADE.
+    Cascade,
+    /// SET NULL.
+    SetNull,
+}
+
+impl KeyAction {
+    fn parse(rule: &str) -> Self {
+        match rule {
+            "CASCADE" => KeyAction::Cascade,
+            "SET NULL" => KeyAction::SetNull,
+            _ => KeyAction::None,
+        }
+    }
+}
+
+/// A foreign key that changes rows by itself, seen from the parent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActingKey {
+    /// The table whose rows it changes.
+    pub child: TableName,
+    /// The child's columns.
+    pub columns: Vec<String>,
+    /// The parent's columns that they refer to.
+    pub referred: Vec<String>,
+    /// When a parent's row is deleted.
+    pub on_delete: KeyAction,
+    /// When a column referred to changes.
+    pub on_update: KeyAction,
+}
+
+/// Returns the foreign keys by which a change of a table's rows changes other rows.
+///
+/// # Errors
+/// What the server answered.
+pub fn acting_keys(connection: &mut Connection, parent: &TableName) -> Result<Vec<ActingKey>> {
+    let sql = format!(
+        "SELECT k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.COLUMN_NAME, k.REFERENCED_COLUMN_NAME, r.DELETE_RULE, \
+         r.UPDATE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS r JOIN information_schema.KEY_COLUMN_USAGE k ON \
+         k.CONSTRAINT_SCHEMA = r.CONSTRAINT_SCHEMA AND k.CONSTRAINT_NAME = r.CONSTRAINT_NAME AND k.TABLE_NAME = r.TABLE_NAME \
+         WHERE r.UNIQUE_CONSTRAINT_SCHEMA = {0} AND r.REFERENCED_TABLE_NAME = {1} AND k.REFERENCED_TABLE_SCHEMA = {0} AND \
+         k.REFERENCED_TABLE_NAME = {1} ORDER BY k.CONSTRAINT_SCHEMA, k.CONSTRAINT_NAME, k.TABLE_NAME, k.ORDINAL_POSITION",
+        quote::string_literal(&parent.database),
+        quote::string_literal(&parent.table)
+    );
+    let mut keys: Vec<(String, ActingKey)> = Vec::new();
+    for row in connection.query(sql, "reading the foreign keys to a table")? {
+        let (child, name) = (TableName::new(row.string(0), row.string(1)), row.string(2));
+        if keys.last().is_none_or(|(last, key)| *last != name || key.child != child) {
+            let key = ActingKey {
+                child,
+                columns: Vec::new(),
+                referred: Vec::new(),
+                on_delete: KeyAction::parse(&row.string(5)),
+                on_update: KeyAction::parse(&row.string(6)),
+            };
+            keys.push((name, key));
+        }
+        if let Some((_, key)) = keys.last_mut() {
+            key.columns.push(row.string(3));
+            key.referred.push(row.string(4));
+        }
+    }
+    let acts = |key: &ActingKey| key.on_delete != KeyAction::None || key.on_update != KeyAction::None;
+    Ok(keys.into_iter().map(|(_, key)| key).filter(acts).collect())
+}
+
 fn column(row: &TextRow, facts: &ServerFacts) -> Column {
     let data_type = row.string(2).to_ascii_lowercase();
     let type_text = row.string(3);

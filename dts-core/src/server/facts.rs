@@ -149,6 +149,12 @@ impl ServerFacts {
         }
     }
 
+    /// Returns whether what a foreign key changes by itself (CASCADE, SET NULL) is in the binary log, row by row: from MySQL 9.6
+    /// on, unless the old way inside InnoDB was asked for at the start of the server.
+    pub fn logs_cascades(&self) -> bool {
+        self.flavor == Flavor::MySql && self.is_on("innodb_native_foreign_keys") == Some(false)
+    }
+
     /// Returns `lower_case_table_names`: 0 names are case-sensitive, 1 stored in lower case, 2 compared so.
     pub fn lower_case_table_names(&self) -> u64 {
         self.number("lower_case_table_names").unwrap_or(0)

@@ -69,7 +69,7 @@ pub fn take(source: &SourceEndpoint, connection: &mut Connection, stop: &StopTok
 const XA_REFUSED: u16 = 1401;
 
 /// Counts prepared XA transactions; 0 where the account may not look.
-pub(super) fn prepared_count(connection: &mut Connection) -> Result<usize> {
+pub(crate) fn prepared_count(connection: &mut Connection) -> Result<usize> {
     match connection.query("XA RECOVER", "looking for prepared XA transactions") {
         Ok(rows) => Ok(rows.len()),
         Err(error)

@@ -512,6 +512,17 @@ pub fn add_foreign_keys_sql<S: AsRef<str>>(
     Ok(alter_table(target, routed.iter().map(String::as_str)))
 }
 
+/// Returns the parent that a foreign key names, when a change of the parent changes rows of the child (CASCADE, SET NULL, SET
+/// DEFAULT); `database` is the child's.
+pub fn cascading_parent(clause: &str, database: &str) -> Option<TableName> {
+    let tokens = Tokens::new(clause, Dialect::default())?;
+    let (range, parent) = find_parent(&tokens, database)?;
+    let acts = |at: usize| tokens.is(at, "CASCADE") || tokens.is(at, "SET");
+    (range.end..tokens.len())
+        .any(|at| tokens.is(at, "ON") && tokens.is_any(at + 1, &["DELETE", "UPDATE"]) && acts(at + 2))
+        .then_some(parent)
+}
+
 fn alter_table<'a>(target: &TableName, clauses: impl Iterator<Item = &'a str>) -> Option<String> {
     let clauses: Vec<String> = clauses.map(|clause| format!("ADD {clause}")).collect();
     (!clauses.is_empty())

@@ -1,18 +1,6 @@
 //! Digests of rows, computed by the servers: the same text on both sides, the same bits from MySQL 5.6 to 9.7 and MariaDB.
 //!
-//! # What a row's hash is
-//! `SHA2(CONCAT(e1, e2, ...), 256)`, of which the first 128 bits are used. Each `e` is the encoding of one column, and
-//! says by itself where it ends, so that no two different rows have the same text: NULL is `N`, which no other encoding
-//! begins with.
-//!
-//! | columns | encoding | why |
-//! | --- | --- | --- |
-//! | integers, DECIMAL, YEAR, BIT | the number, `,` | `+0` where ZEROFILL would pad, and for BIT |
-//! | DATE, TIME, DATETIME, TIMESTAMP | the text, `,` | the sessions have `time_zone = '+00:00'` |
-//! | FLOAT, DOUBLE | `HEX(POINT(c, 0))` | the IEEE bits. 9.7 cuts `c*1e0` to 22 characters inside a string function, 5.6 and MariaDB do not; the bits need no text, and cost less |
-//! | CHAR, VARCHAR, BINARY, VARBINARY, TINYTEXT, TINYBLOB | length, `:`, the bytes | `CAST(c AS BINARY)`: else columns of two character sets in one CONCAT would be converted, or refused |
-//! | TEXT, BLOB, JSON, GEOMETRY, VECTOR | `SHA2(c, 256)` | hashed first: CONCAT answers NULL when its result is longer than `max_allowed_packet` (lp#1592608) |
-//! | ENUM, SET | number, `/`, length, `:`, label | the number tells the label '' from the error value, the label sees a reordered definition |
+//! What the hash of one row is, is said in [`row_text`](super::row_text).
 //!
 //! # What a chunk's digest is
 //! The number of rows and the XOR of their hashes. Rows of a table with a key are distinct, so that no two cancel; a
@@ -28,10 +16,12 @@
 //! (`LIMIT` keeps the optimizer from merging it, which would compute SHA2 once for each half). 8.0 and later XOR the
 //! binary string: same bits, a third of the cost (262,144 sysbench rows: 9.7 270 ms against 730 ms, 5.6 680 ms for two
 //! halves against 910 ms for four).
+use super::row_text::{ColumnPair, Encoding, Hash, RowHasher, hex, is_zerofill};
 use super::select::{self, KeyColumns, KeyRange};
 use super::{literal, quote};
 use crate::data::{Column, ColumnKind, TableName};
 use crate::error::{Error, Result};
+use crate::wire::Cells;
 
 /// What of a row is hashed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,29 +38,22 @@ pub enum Content {
 #[derive(Clone, Debug)]
 pub struct RowDigest {
     table: TableName,
-    /// Names of the compared columns and their encodings.
-    columns: Vec<(String, String)>,
+    /// Names of the compared columns and how they are written.
+    columns: Vec<(String, Encoding)>,
     /// The key's columns, as the source has them, but under this side's names; empty without a key.
     key: Vec<Column>,
     /// The other side's columns of the key, for literals that carry the other side's character set.
     foreign_key: Vec<Column>,
-    /// Encodings of the key's columns.
-    key_encodings: Vec<String>,
+    /// How the key's columns are written.
+    key_encodings: Vec<Encoding>,
+    /// The key's columns among the compared ones.
+    key_positions: Vec<usize>,
     /// How the key's cells are read.
     key_reads: Vec<String>,
     /// The index of the key on this side.
     index: Option<String>,
     binary_xor: bool,
     content: Content,
-}
-
-/// One column on both sides.
-#[derive(Clone, Copy, Debug)]
-pub struct ColumnPair<'a> {
-    /// As the source has it.
-    pub source: &'a Column,
-    /// As the target has it.
-    pub target: &'a Column,
 }
 
 /// One side of a comparison, for [`RowDigest::pair`].
@@ -116,89 +99,6 @@ impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Identity({} cells)", self.cells.len())
     }
-}
-
-/// How a column is written into a row's text.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Number,
-    Float,
-    ShortBytes,
-    LongBytes,
-    Labels,
-}
-
-fn class(column: &Column) -> Class {
-    let long = |short: &[&str]| {
-        if short.iter().any(|name| column.type_text.to_ascii_lowercase().starts_with(name)) {
-            Class::ShortBytes
-        } else {
-            Class::LongBytes
-        }
-    };
-    match column.kind {
-        ColumnKind::Integer(_)
-        | ColumnKind::Decimal
-        | ColumnKind::Year
-        | ColumnKind::Bit
-        | ColumnKind::Date
-        | ColumnKind::Time
-        | ColumnKind::DateTime
-        | ColumnKind::Timestamp => Class::Number,
-        ColumnKind::Float | ColumnKind::Double => Class::Float,
-        ColumnKind::Binary(_) => Class::ShortBytes,
-        ColumnKind::Text => long(&["char", "varchar", "tinytext"]),
-        ColumnKind::Blob => long(&["varbinary", "tinyblob"]),
-        ColumnKind::Enum(_) | ColumnKind::Set(_) => Class::Labels,
-        ColumnKind::Json | ColumnKind::Geometry | ColumnKind::Vector | ColumnKind::Other(_) => {
-            Class::LongBytes
-        }
-    }
-}
-
-/// The class under which both sides write a column, though their types may differ.
-fn common_class(pair: ColumnPair<'_>) -> Class {
-    match (class(pair.source), class(pair.target)) {
-        (source, target) if source == target => source,
-        (Class::LongBytes, _) | (_, Class::LongBytes) => Class::LongBytes,
-        _ => Class::ShortBytes,
-    }
-}
-
-/// Returns the encoding of `column`, which is one side of `pair`.
-fn encoding(pair: ColumnPair<'_>, column: &Column) -> String {
-    let name = quote::identifier(&column.name);
-    let nullable = pair.source.nullable || pair.target.nullable;
-    let or_null = |text: String| if nullable { format!("IFNULL({text},'N')") } else { text };
-    let zerofill = [pair.source, pair.target].iter().any(|column| is_zerofill(column));
-    match common_class(pair) {
-        Class::Number if zerofill || column.kind == ColumnKind::Bit => {
-            format!("{},','", or_null(format!("{name}+0")))
-        }
-        Class::Number => format!("{},','", or_null(name)),
-        Class::Float => or_null(format!("HEX(POINT({name},0))")),
-        Class::ShortBytes => short(&or_null, &name, &name),
-        Class::LongBytes => match column.kind {
-            ColumnKind::Json => or_null(format!("SHA2(CAST({name} AS CHAR CHARACTER SET utf8mb4),256)")),
-            // Not the number but its text, when the other side has text.
-            _ if class(column) != Class::LongBytes => or_null(format!("SHA2(CAST({name} AS BINARY),256)")),
-            _ => or_null(format!("SHA2({name},256)")),
-        },
-        Class::Labels => short(&or_null, &format!("{name}+0,'/',LENGTH({name})"), &name),
-    }
-}
-
-/// `head` is the length, or a name of which the length is taken.
-fn short(or_null: &dyn Fn(String) -> String, head: &str, name: &str) -> String {
-    let head = if head == name { format!("LENGTH({name})") } else { head.to_owned() };
-    let bytes = format!("{head},':',CAST({name} AS BINARY)");
-    let whole = or_null(format!("CONCAT({bytes})"));
-    // Without a NULL to catch, the parts can stand in the row's own CONCAT.
-    if whole.starts_with("CONCAT(") { bytes } else { whole }
-}
-
-fn is_zerofill(column: &Column) -> bool {
-    column.type_text.to_ascii_lowercase().contains("zerofill")
 }
 
 /// Returns whether the key's cells can be compared with literals, so that a row can be found again.
@@ -252,6 +152,25 @@ fn push_key_literal(sql: &mut Vec<u8>, cell: &[u8], column: &Column) -> Result<(
     }
 }
 
+/// What a server is asked before it is trusted with hashes: everything that a digest is made of.
+pub const PROBE: &str = "SELECT SHA2(CONCAT('a','b','c'),256),HEX(POINT(1.5,0)),CONV(LEFT('00000000000000ff',16),16,10),\
+    CRC32('abc'),HEX(UNHEX('ff')),LENGTH(UUID())>0,CAST('a' AS BINARY)";
+
+/// Returns whether the answer to [`PROBE`] is the right one. A server built without TLS answers NULL for SHA2.
+pub fn can_hash(answer: &[Option<Vec<u8>>]) -> bool {
+    let expected: [&[u8]; 7] = [
+        b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        b"000000000101000000000000000000F83F0000000000000000",
+        b"255",
+        b"891568578",
+        b"FF",
+        b"1",
+        b"a",
+    ];
+    answer.len() == expected.len()
+        && answer.iter().zip(expected).all(|(cell, wanted)| cell.as_deref() == Some(wanted))
+}
+
 /// SQL text of the two halves of the hashes `h`, put together by an aggregate.
 fn halves(aggregate: &str) -> String {
     format!(
@@ -274,7 +193,7 @@ impl RowDigest {
             let pick =
                 |pair: ColumnPair<'_>| if is_source { pair.source.clone() } else { pair.target.clone() };
             let encode =
-                |pair: ColumnPair<'_>| encoding(pair, if is_source { pair.source } else { pair.target });
+                |pair: ColumnPair<'_>| Encoding::of(pair, if is_source { pair.source } else { pair.target });
             // A literal is converted from its own character set: so it has that of the side it was read on, and the
             // name of the side it is used on.
             let own_name = |mut column: Column, pair: ColumnPair<'_>| {
@@ -288,6 +207,7 @@ impl RowDigest {
                 foreign_key: key.iter().map(|&c| own_name(columns[c].target.clone(), columns[c])).collect(),
                 key_encodings: key.iter().map(|&c| encode(columns[c])).collect(),
                 key_reads: key.iter().map(|&c| key_read(columns[c], &pick(columns[c]))).collect(),
+                key_positions: key.to_vec(),
                 index: side.index.map(str::to_owned),
                 binary_xor: side.binary_xor,
                 content,
@@ -320,7 +240,8 @@ impl RowDigest {
         if self.content == Content::Existence {
             return "REPEAT('0',32)".to_owned();
         }
-        let encodings: Vec<&str> = self.columns.iter().map(|(_, encoding)| encoding.as_str()).collect();
+        let encodings: Vec<&str> =
+            self.columns.iter().map(|(_, encoding)| encoding.expression.as_str()).collect();
         format!("SHA2(CONCAT({}),256)", encodings.join(","))
     }
 
@@ -335,7 +256,8 @@ impl RowDigest {
             Rows::Bucket { range, index, count } => {
                 let word = if self.push_range(sql, range)? { "AND" } else { "WHERE" };
                 let text = if self.has_key() {
-                    format!("CONCAT({})", self.key_encodings.join(","))
+                    let key: Vec<&str> = self.key_encodings.iter().map(|e| e.expression.as_str()).collect();
+                    format!("CONCAT({})", key.join(","))
                 } else {
                     self.row_hash()
                 };
@@ -461,10 +383,51 @@ impl RowDigest {
         let mut sql = b"SELECT ".to_vec();
         sql.extend_from_slice(self.key_reads.join(",").as_bytes());
         for (_, encoding) in &self.columns {
-            sql.extend_from_slice(format!(",LEFT(SHA2(CONCAT({encoding}),256),32)").as_bytes());
+            sql.extend_from_slice(format!(",LEFT(SHA2(CONCAT({}),256),32)", encoding.expression).as_bytes());
         }
         self.push_from(&mut sql, Rows::Identities(identities))?;
         Ok(sql)
+    }
+
+    /// Returns whether a row's hash depends on its values; if not, rows are only counted.
+    pub fn hashes_values(&self) -> bool {
+        self.content == Content::Values
+    }
+
+    /// Builds the query for the rows' cells, for [`RowReader`]: what a server is asked that does not hash.
+    ///
+    /// Of a bucket the whole range is read, and of a table without a key the whole table: the reader leaves out the rest.
+    ///
+    /// # Errors
+    /// A bound that is not of the key's type.
+    pub fn cells(&self, rows: Rows<'_>) -> Result<Vec<u8>> {
+        let reads = self.columns.iter().map(|(_, encoding)| &encoding.reads);
+        let reads: Vec<&str> = self.key_reads.iter().chain(reads).map(String::as_str).collect();
+        let mut sql = format!("SELECT {}", reads.join(",")).into_bytes();
+        let whole = KeyRange::default();
+        let rows = match rows {
+            Rows::Bucket { range, .. } => Rows::Range(range),
+            Rows::Identities(_) if !self.has_key() => Rows::Range(&whole),
+            rows => rows,
+        };
+        self.push_from(&mut sql, rows)?;
+        Ok(sql)
+    }
+
+    /// Reads the answers to [`cells`](Self::cells).
+    pub fn reader<'a>(&'a self, rows: Rows<'a>) -> RowReader<'a> {
+        let wanted = match rows {
+            Rows::Identities(identities) if !self.has_key() => Some(
+                identities.iter().filter_map(|identity| identity.cells.first()).map(Vec::as_slice).collect(),
+            ),
+            _ => None,
+        };
+        RowReader {
+            digest: self,
+            hasher: RowHasher::new(self.columns.iter().map(|(_, encoding)| encoding)),
+            rows,
+            wanted,
+        }
     }
 
     /// Builds the query for the end of the next chunk: the key of the `rows`-th row after `lower`.
@@ -516,6 +479,81 @@ impl Digest {
             _ => return None,
         };
         Some(Digest { rows, halves })
+    }
+}
+
+impl Digest {
+    /// The digest of no rows.
+    pub const EMPTY: Digest = Digest { rows: 0, halves: [0; 2] };
+
+    /// Adds a row that was hashed on our side. With a key hashes are XORed, without one they are summed.
+    pub fn add(&mut self, hash: &Hash, has_key: bool) {
+        self.rows += 1;
+        let (first, second) = hash.split_at(8);
+        for (half, bytes) in self.halves.iter_mut().zip([first, second]) {
+            let number = bytes.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
+            *half = if has_key { *half ^ number } else { half.wrapping_add(number) };
+        }
+    }
+}
+
+/// Makes identities and hashes of rows from their cells, on our side.
+pub struct RowReader<'a> {
+    digest: &'a RowDigest,
+    hasher: RowHasher<'a>,
+    rows: Rows<'a>,
+    /// Of a table without a key: the hashes looked for.
+    wanted: Option<std::collections::HashSet<&'a [u8]>>,
+}
+
+impl RowReader<'_> {
+    /// Takes a row. `None`: it is not one of those asked for.
+    ///
+    /// # Errors
+    /// A malformed row.
+    pub fn read(&mut self, cells: &mut Cells<'_>) -> Result<Option<(Vec<Vec<u8>>, Hash)>> {
+        let mut identity = Vec::with_capacity(self.digest.key.len().max(1));
+        for _ in &self.digest.key {
+            identity.push(cells.next_cell()?.unwrap_or_default().to_vec());
+        }
+        let hash = self.hasher.hash(cells)?;
+        if let Rows::Bucket { index, count, .. } = self.rows {
+            let mut crc = crc32fast::Hasher::new();
+            if self.digest.has_key() {
+                for &position in &self.digest.key_positions {
+                    crc.update(self.hasher.column(position));
+                }
+            } else {
+                // The server takes the whole of the hash here.
+                crc.update(&self.hasher.whole_hash());
+            }
+            if u64::from(crc.finalize()) % count != index {
+                return Ok(None);
+            }
+        }
+        if !self.digest.has_key() {
+            identity.push(hex(&hash).to_vec());
+            if self.wanted.as_ref().is_some_and(|wanted| !wanted.contains(identity[0].as_slice())) {
+                return Ok(None);
+            }
+        }
+        Ok(Some((identity, hash)))
+    }
+
+    /// Takes a row and returns its hash alone; not for buckets and identities.
+    ///
+    /// # Errors
+    /// A malformed row.
+    pub fn read_hash(&mut self, cells: &mut Cells<'_>) -> Result<Hash> {
+        for _ in &self.digest.key {
+            cells.next_cell()?;
+        }
+        self.hasher.hash(cells)
+    }
+
+    /// Returns a hash of each column of the row that was read last.
+    pub fn column_hashes(&self) -> Vec<Hash> {
+        self.hasher.column_hashes()
     }
 }
 
@@ -594,6 +632,31 @@ mod tests {
         for wrong in [&[][..], &[None], &[one, None], &[one, short], &[one, None, None]] {
             assert_eq!(Digest::parse(wrong), None);
         }
+    }
+
+    fn encoding(pair: ColumnPair<'_>, column: &Column) -> String {
+        Encoding::of(pair, column).expression
+    }
+
+    #[test]
+    fn a_server_that_answers_wrongly_is_not_trusted() {
+        assert!(!can_hash(&[]));
+        let right: Vec<Option<Vec<u8>>> = [
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            "000000000101000000000000000000F83F0000000000000000",
+            "255",
+            "891568578",
+            "FF",
+            "1",
+            "a",
+        ]
+        .iter()
+        .map(|cell| Some(cell.as_bytes().to_vec()))
+        .collect();
+        assert!(can_hash(&right));
+        let mut without_tls = right.clone();
+        without_tls[0] = None;
+        assert!(!can_hash(&without_tls));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod load;
 pub mod mend;
 pub mod quote;
 pub mod row_match;
+pub mod row_text;
 pub mod select;
 pub mod statement;
 pub mod stored;

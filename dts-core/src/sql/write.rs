@@ -240,7 +240,7 @@ fn value(image: &[Value], position: usize) -> &Value {
 }
 
 /// Returns whether two values are stored alike: `-0` and `0` are equal numbers, but not the same.
-fn is_same(one: &Value, other: &Value) -> bool {
+pub(crate) fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Float(one), Value::Float(other)) => one.to_bits() == other.to_bits(),
         (Value::Double(one), Value::Double(other)) => one.to_bits() == other.to_bits(),

@@ -1,5 +1,7 @@
 //! Tables that are created and copied anew because their definition was changed in the log while they were in the making; why that
 //! is right is argued in `binlog_applier/schema_change`.
+use std::collections::BTreeSet;
+
 use crate::data::{GtidSet, Position, TableName};
 use crate::error::{Error, ErrorKind, Result, Stage};
 use crate::full_loader::TablePlan;
@@ -8,6 +10,7 @@ use crate::source::start_position;
 use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::structure::{Structure, definition};
+use crate::target::SessionKind;
 use crate::target::ledger::{CopyState, Deferred, TableRow};
 use crate::wire::Connection;
 
@@ -35,12 +38,17 @@ impl Structure<'_> {
             CopyState::Copied | CopyState::Converged => in_sync,
             CopyState::Indexed => false,
         };
-        let rows: Vec<TableRow> = self.ledger.tables(&mut target)?.into_iter().filter(unfinished).collect();
-        if rows.is_empty() {
+        if !self.ledger.tables(&mut target)?.iter().any(unfinished) {
             return Ok(Vec::new());
+        }
+        // What an earlier run sent may still reach a table that is created anew now.
+        for kind in [SessionKind::Load, SessionKind::Build] {
+            self.ledger.wait_for_sessions(&mut target, kind, stop)?;
         }
         let applied = self.ledger.checkpoint(&mut target)?.applied;
         let mut source = self.source.control(stop)?;
+        self.take_tied_along(&mut source, &mut target)?;
+        let rows: Vec<TableRow> = self.ledger.tables(&mut target)?.into_iter().filter(unfinished).collect();
         // Before any definition is read: what is in it is in the definitions.
         let at = start_position::take(self.source, &mut source, stop)?;
         let mut plans = Vec::new();
@@ -74,6 +82,45 @@ impl Structure<'_> {
         Ok(plans)
     }
 
+    /// Marks the tables too that are tied to a marked one by foreign keys that change rows by themselves: only of one position do their
+    /// rows fit together (see [`full_loader`](crate::full_loader)).
+    fn take_tied_along(&self, source: &mut Connection, target: &mut Connection) -> Result<()> {
+        if self.source.facts().logs_cascades() {
+            return Ok(());
+        }
+        let rows = self.ledger.tables(target)?;
+        let mut marked: BTreeSet<TableName> =
+            rows.iter().filter(|row| row.wants_copy()).map(|row| row.source.clone()).collect();
+        let mut ties = Vec::new();
+        for database in rows.iter().map(|row| row.source.database.clone()).collect::<BTreeSet<_>>() {
+            for table in catalog::tables(source, self.source.facts(), &database, |_| true)? {
+                let parents = table.foreign_keys.into_iter().filter(|key| key.cascades);
+                ties.extend(parents.map(|key| (table.name.clone(), key.referenced_table)));
+            }
+        }
+        loop {
+            let reached: Vec<&TableName> = ties
+                .iter()
+                .filter_map(|(child, parent)| match (marked.contains(child), marked.contains(parent)) {
+                    (true, false) => Some(parent),
+                    (false, true) => Some(child),
+                    _ => None,
+                })
+                .collect();
+            if reached.is_empty() {
+                break;
+            }
+            marked.extend(reached.into_iter().cloned());
+        }
+        for mut row in rows.into_iter().filter(|row| marked.contains(&row.source) && !row.wants_copy()) {
+            log::warn!("{}: copied anew with a table that it is tied to by a foreign key", row.source);
+            row.state = CopyState::Restart;
+            row.snapshot_position = None;
+            target.execute(self.ledger.table_statement(&row)?, "recording that a table is copied anew")?;
+        }
+        Ok(())
+    }
+
     /// Until the row says that it was created, another run begins here again.
     fn create_anew(
         &self,
@@ -97,6 +144,7 @@ impl Structure<'_> {
         row.start_position = Some(at.clone());
         row.snapshot_position = None;
         row.snapshot_rung = None;
+        row.chunks_begun = 0;
         row.restarts += 1;
         row.is_exact = in_sync || row.restarts > PLAIN_RESTARTS_MAX;
         plan.is_exact = row.is_exact;

@@ -2,7 +2,8 @@
 //!
 //! [`Structure::create`] makes empty tables without secondary indexes and foreign keys: a lock-free copy may for a moment
 //! hold one UNIQUE value twice, and rows are loaded faster. [`Structure::build_indexes`] adds them when the copy is
-//! consistent; a duplicate found then is a real divergence and is reported as one.
+//! consistent; a duplicate found then is a real divergence and is reported as one. Tables that were copied from an exact
+//! snapshot get theirs earlier, by [`Structure::finish_snapshot_tables`].
 //!
 //! Procedures, functions and views are created with the tables. Triggers and events would do a second time what comes as
 //! changes of rows: [`Structure::create_held_back`] creates them when the task is completed.
@@ -12,20 +13,18 @@
 mod anew;
 mod definer;
 mod events;
+mod index_build;
 mod object;
 mod programs;
+mod removal;
 mod triggers;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::data::{ObjectKind, TableName, TableSchema};
 use crate::error::{Error, ErrorKind, Result, Side, Stage};
 use crate::full_loader::TablePlan;
-use crate::progress::{Progress, TableState};
 use crate::server::{Flavor, ServerFacts, catalog};
 use crate::source::SourceEndpoint;
 use crate::sql::create_table::{self, ColumnCharset, CreateTable, Explicit};
@@ -33,13 +32,11 @@ use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::structure::object::{ObjectMaker, Planned};
 use crate::target::TargetEndpoint;
-use crate::target::deferred;
 use crate::target::ledger::{CopyState, Deferred, Ledger, TableRow};
 use crate::transform::{ObjectKinds, Transform};
 use crate::wire::Connection;
 
-/// An index build may take hours without a byte on the connection.
-const BUILD_PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+pub use removal::drop_created;
 
 /// Creates what rows are loaded into.
 pub struct Structure<'a> {
@@ -191,6 +188,20 @@ impl<'a> Structure<'a> {
         Ok(HeldBackReport { triggers, events, programs, views, rewrites: maker.finish()? })
     }
 
+    /// Drops the triggers and events that the task has created: a cut-over that created them is taken back. Can be repeated.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn drop_held_back(&self, stop: &StopToken) -> Result<()> {
+        let mut target = self.target.control(stop)?;
+        for (kind, name) in
+            removal::drop_objects(self.ledger, &mut target, &[ObjectKind::Event, ObjectKind::Trigger], stop)?
+        {
+            self.ledger.remove_object(&mut target, kind, &name)?;
+        }
+        Ok(())
+    }
+
     fn planned_objects(
         &self,
         maker: &mut ObjectMaker<'_>,
@@ -328,6 +339,7 @@ impl<'a> Structure<'a> {
                 snapshot_rung: None,
                 row_count: 0,
                 byte_count: 0,
+                chunks_begun: 0,
                 chunks_again: 0,
             };
             self.ledger.add_table(target, &row)?;
@@ -336,104 +348,6 @@ impl<'a> Structure<'a> {
         let sql = deferred.create_sql.replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1);
         target.execute(sql, "creating a table").map_err(|error| error.for_table(&plan.target))?;
         Ok(plan)
-    }
-
-    /// Builds the deferred indexes of all tables, largest first, at most `at_once` tables at a time, then the foreign keys.
-    ///
-    /// Changes of the tables must not be applied meanwhile.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Divergence`] when a UNIQUE index finds a value twice; else what the target answered.
-    pub fn build_indexes(
-        &self,
-        tables: &[TablePlan],
-        at_once: usize,
-        stop: &StopToken,
-        progress: &Progress,
-    ) -> Result<()> {
-        self.build_staged(tables, at_once, stop, progress).map_err(|error| error.in_stage(Stage::Structure))
-    }
-
-    fn build_staged(
-        &self,
-        tables: &[TablePlan],
-        at_once: usize,
-        stop: &StopToken,
-        progress: &Progress,
-    ) -> Result<()> {
-        let mut control = self.target.control(stop)?;
-        let rows: BTreeMap<u32, TableRow> =
-            self.ledger.tables(&mut control)?.into_iter().map(|row| (row.id, row)).collect();
-        let mut waiting: Vec<(&TablePlan, &TableRow)> = tables
-            .iter()
-            .filter_map(|plan| rows.get(&plan.id).map(|row| (plan, row)))
-            .filter(|(_, row)| row.state != CopyState::Indexed)
-            .collect();
-        waiting.sort_by_key(|(plan, _)| std::cmp::Reverse(plan.schema.data_bytes));
-        let next = AtomicUsize::new(0);
-        let first_error: Mutex<Option<Error>> = Mutex::new(None);
-        let stop = stop.child();
-        std::thread::scope(|scope| {
-            for _ in 0..at_once.clamp(1, 64).min(waiting.len()) {
-                scope.spawn(|| {
-                    let result = (|| -> Result<()> {
-                        let mut connection = self.target.loader_control(&stop)?;
-                        connection.set_answer_timeout(BUILD_PATIENCE);
-                        while let Some((plan, row)) = waiting.get(next.fetch_add(1, Ordering::Relaxed)) {
-                            stop.check()?;
-                            self.build_table(&mut connection, plan, row, progress)?;
-                        }
-                        Ok(())
-                    })();
-                    if let Err(error) = result {
-                        let mut first = first_error.lock().unwrap_or_else(PoisonError::into_inner);
-                        if first.as_ref().is_none_or(Error::is_interrupted) {
-                            *first = Some(error);
-                        }
-                        stop.stop();
-                    }
-                });
-            }
-        });
-        if let Some(error) = first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
-        self.add_foreign_keys(tables, &rows, &stop)
-    }
-
-    fn build_table(
-        &self,
-        connection: &mut Connection,
-        plan: &TablePlan,
-        row: &TableRow,
-        progress: &Progress,
-    ) -> Result<()> {
-        if let Some(counters) = progress.table(&plan.schema.name) {
-            counters.set_state(TableState::Indexing);
-        }
-        deferred::build_indexes(connection, self.target.facts(), row)?;
-        self.ledger.set_table_state(connection, plan.id, CopyState::Indexed)?;
-        if let Some(counters) = progress.table(&plan.schema.name) {
-            counters.set_state(TableState::Done);
-        }
-        Ok(())
-    }
-
-    fn add_foreign_keys(
-        &self,
-        tables: &[TablePlan],
-        rows: &BTreeMap<u32, TableRow>,
-        stop: &StopToken,
-    ) -> Result<()> {
-        let mut connection = self.target.loader_control(stop)?;
-        connection.set_answer_timeout(BUILD_PATIENCE);
-        for plan in tables {
-            let Some(row) = rows.get(&plan.id).filter(|row| !row.deferred.foreign_keys.is_empty()) else {
-                continue;
-            };
-            deferred::add_foreign_keys(&mut connection, self.target.facts(), row, &self.transform.route)?;
-        }
-        Ok(())
     }
 }
 

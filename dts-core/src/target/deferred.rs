@@ -21,7 +21,7 @@ pub fn build_indexes(connection: &mut Connection, facts: &ServerFacts, row: &Tab
         .indexes
         .iter()
         .filter(|clause| {
-            let name = index_name(clause);
+            let name = clause_name(clause);
             !there
                 .indexes
                 .iter()
@@ -34,7 +34,7 @@ pub fn build_indexes(connection: &mut Connection, facts: &ServerFacts, row: &Tab
     Ok(())
 }
 
-/// Adds the foreign keys of a table, unless they are there.
+/// Adds those of `wanted` foreign keys of a table that are not there yet; `wanted`: clauses of the row.
 ///
 /// # Errors
 /// What the target answered.
@@ -42,17 +42,22 @@ pub fn add_foreign_keys(
     connection: &mut Connection,
     facts: &ServerFacts,
     row: &TableRow,
+    mut wanted: Vec<&String>,
     route: &Route,
 ) -> Result<()> {
-    if row.deferred.foreign_keys.is_empty() {
+    if wanted.is_empty() {
         return Ok(());
     }
     let there = catalog::table(connection, facts, &row.target)?;
-    if !there.foreign_keys.is_empty() {
-        return Ok(()); // One ALTER adds all of a table's keys: some there means all there.
-    }
-    let keys = &row.deferred.foreign_keys;
-    if let Some(sql) = create_table::add_foreign_keys_sql(&row.target, keys, &row.source.database, route)? {
+    wanted.retain(|clause| {
+        let name = clause_name(clause);
+        !there
+            .foreign_keys
+            .iter()
+            .any(|key| name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&key.name)))
+    });
+    if let Some(sql) = create_table::add_foreign_keys_sql(&row.target, &wanted, &row.source.database, route)?
+    {
         connection.execute(sql, "adding foreign keys").map_err(|error| error.for_table(&row.target))?;
     }
     Ok(())
@@ -67,14 +72,14 @@ fn duplicate(error: Error, table: &TableName) -> Error {
     error.for_table(table)
 }
 
-/// Returns the name of an index from its clause.
-fn index_name(clause: &str) -> Option<String> {
+/// Returns the name of an index or a foreign key from its clause.
+fn clause_name(clause: &str) -> Option<String> {
     let table = CreateTable::parse(&format!("CREATE TABLE `t` (\n  {clause}\n) ENGINE=InnoDB")).ok()?;
     match &table.definitions().first()?.kind {
         DefinitionKind::Index { name, .. } => Some(name.clone()),
+        DefinitionKind::ForeignKey { name, .. } => name.clone(),
         DefinitionKind::Column { .. }
         | DefinitionKind::PrimaryKey { .. }
-        | DefinitionKind::ForeignKey { .. }
         | DefinitionKind::Check
         | DefinitionKind::Other => None,
     }
@@ -82,17 +87,18 @@ fn index_name(clause: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::index_name;
+    use super::clause_name;
 
     #[test]
-    fn names_of_all_sorts_of_indexes() {
+    fn names_of_all_sorts_of_clauses() {
         for (clause, name) in [
             ("KEY `a``b` (`x`)", "a`b"),
             ("UNIQUE KEY `u` (`x`,`y`(10))", "u"),
             ("FULLTEXT KEY `f` (`t`) /*!50100 WITH PARSER `ngram` */", "f"),
             ("KEY `e` ((lower(`x`)))", "e"),
+            ("CONSTRAINT `c``f` FOREIGN KEY (`x`) REFERENCES `p` (`id`) ON DELETE CASCADE", "c`f"),
         ] {
-            assert_eq!(index_name(clause).as_deref(), Some(name), "{clause}");
+            assert_eq!(clause_name(clause).as_deref(), Some(name), "{clause}");
         }
     }
 }

@@ -32,6 +32,9 @@ use crate::wire::{Connection, TextRow};
 /// Name of the schema.
 pub const SCHEMA: &str = "__dts__";
 
+/// Highest number of an apply worker, whatever is configured.
+pub const WORKERS_MAX: u32 = 64;
+
 /// Which phase of the flow a task has reached; never goes back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Phase {
@@ -45,21 +48,32 @@ pub enum Phase {
     IndexBuild,
     /// Changes are applied strictly.
     InSync,
+    /// Triggers and events are being created: from here on no change may be applied any more, it would fire them.
+    Completing,
     /// The task was completed or stopped: nothing more is applied.
     Ended,
 }
 
 impl Phase {
-    const ALL: [Phase; 6] =
-        [Phase::Structure, Phase::FullLoad, Phase::CatchUp, Phase::IndexBuild, Phase::InSync, Phase::Ended];
+    const ALL: [Phase; 7] = [
+        Phase::Structure,
+        Phase::FullLoad,
+        Phase::CatchUp,
+        Phase::IndexBuild,
+        Phase::InSync,
+        Phase::Completing,
+        Phase::Ended,
+    ];
 
-    fn name(self) -> &'static str {
+    /// Returns the name in the ledger.
+    pub fn name(self) -> &'static str {
         match self {
             Phase::Structure => "structure",
             Phase::FullLoad => "full_load",
             Phase::CatchUp => "catch_up",
             Phase::IndexBuild => "index_build",
             Phase::InSync => "in_sync",
+            Phase::Completing => "completing",
             Phase::Ended => "ended",
         }
     }
@@ -101,7 +115,8 @@ pub enum CopyState {
 }
 
 impl CopyState {
-    fn name(self) -> &'static str {
+    /// Returns the name in the ledger.
+    pub fn name(self) -> &'static str {
         match self {
             CopyState::Restart => "restart",
             CopyState::Created => "created",
@@ -158,7 +173,10 @@ pub struct TableRow {
     pub row_count: u64,
     /// Bytes copied, as the source sent them.
     pub byte_count: u64,
-    /// How many chunks had to be copied a second time because a run ended in the middle of them.
+    /// The highest number of a chunk that was ever begun.
+    pub chunks_begun: u32,
+    /// How many times a chunk was begun that had been begun before, because a run or a connection had ended in the middle of
+    /// it, or because the table was restarted.
     pub chunks_again: u64,
 }
 
@@ -255,8 +273,8 @@ impl Ledger {
              NULL, table_id INT UNSIGNED NOT NULL, source_database VARCHAR(64) NOT NULL, source_table VARCHAR(64) NOT NULL, \
              target_database VARCHAR(64) NOT NULL, target_table VARCHAR(64) NOT NULL, state VARCHAR(32) NOT NULL, \
              deferred LONGTEXT NOT NULL, start_position LONGTEXT, is_exact TINYINT NOT NULL DEFAULT 0, restarts INT UNSIGNED NOT NULL \
-             DEFAULT 0, snapshot_position LONGTEXT, snapshot_rung VARCHAR(32), chunks_again INT UNSIGNED NOT NULL DEFAULT 0, \
-             PRIMARY KEY (task, table_id)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+             DEFAULT 0, snapshot_position LONGTEXT, snapshot_rung VARCHAR(32), chunks_begun INT UNSIGNED NOT NULL DEFAULT 0, \
+             chunks_again INT UNSIGNED NOT NULL DEFAULT 0, PRIMARY KEY (task, table_id)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
             "CREATE TABLE IF NOT EXISTS `__dts__`.`chunk` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
              table_id INT UNSIGNED NOT NULL, sequence INT UNSIGNED NOT NULL, lower_bound LONGBLOB, upper_bound LONGBLOB, \
              row_count BIGINT UNSIGNED NOT NULL, byte_count BIGINT UNSIGNED NOT NULL, PRIMARY KEY (task, table_id, \
@@ -272,6 +290,7 @@ impl Ledger {
             "CREATE TABLE IF NOT EXISTS `__dts__`.`checkpoint` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, worker INT UNSIGNED NOT NULL, applied LONGTEXT NOT NULL, PRIMARY KEY (task, worker)) \
              ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+            super::journal::CREATE_TABLE,
         ] {
             connection.execute(sql, doing)?;
         }
@@ -358,7 +377,7 @@ impl Ledger {
             "SELECT t.table_id, t.source_database, t.source_table, t.target_database, t.target_table, t.state, t.deferred, \
              t.snapshot_position, t.chunks_again, (SELECT SUM(row_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
              c.table_id = t.table_id), (SELECT SUM(byte_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
-             c.table_id = t.table_id), t.snapshot_rung, t.start_position, t.is_exact, t.restarts FROM `__dts__`.`table_copy` t WHERE t.task = {} ORDER BY t.table_id",
+             c.table_id = t.table_id), t.snapshot_rung, t.chunks_begun, t.start_position, t.is_exact, t.restarts FROM `__dts__`.`table_copy` t WHERE t.task = {} ORDER BY t.table_id",
             self.literal()
         );
         connection.query(sql, "reading the tables' rows")?.iter().map(table_row).collect()
@@ -386,8 +405,8 @@ impl Ledger {
         };
         Ok(format!(
             "REPLACE INTO `__dts__`.`table_copy` (task, table_id, source_database, source_table, target_database, \
-             target_table, state, deferred, start_position, is_exact, restarts, snapshot_position, snapshot_rung, chunks_again) \
-             VALUES ({}, {}, {}, {}, {}, {}, '{}', {}, {}, {}, {}, {}, {}, {})",
+             target_table, state, deferred, start_position, is_exact, restarts, snapshot_position, snapshot_rung, chunks_begun, \
+             chunks_again) VALUES ({}, {}, {}, {}, {}, {}, '{}', {}, {}, {}, {}, {}, {}, {}, {})",
             self.literal(),
             row.id,
             quote::string_literal(&row.source.database),
@@ -401,6 +420,7 @@ impl Ledger {
             row.restarts,
             optional(&row.snapshot_position),
             row.snapshot_rung.map_or("NULL".to_owned(), |rung| quote::string_literal(rung.name())),
+            row.chunks_begun,
             row.chunks_again,
         ))
     }
@@ -474,7 +494,7 @@ impl Ledger {
     /// # Errors
     /// What the target answered.
     pub fn lock_schema(&self, connection: &mut Connection, seconds: u32) -> Result<Option<u64>> {
-        let name = format!("CONCAT('dts-ddl:', LEFT(SHA2({}, 256), 40))", self.literal());
+        let name = self.lock_name(":ddl");
         let row = connection.query_row(
             format!("SELECT GET_LOCK({name}, {seconds}), IS_USED_LOCK({name})"),
             "becoming the only one",
@@ -551,16 +571,52 @@ impl Ledger {
         connection.execute(sql, "recording a table's state").map(drop)
     }
 
-    /// Counts chunks that a resumed run copies again.
+    /// Builds the statement that records that a chunk is begun; it is committed before the chunk's own transaction, so that
+    /// whoever finds the chunk unfinished knows that it is copied again. `again`: it had been begun before.
+    pub fn chunk_begun_statement(&self, id: u32, sequence: u32, again: bool) -> String {
+        format!(
+            "UPDATE `__dts__`.`table_copy` SET chunks_begun = GREATEST(chunks_begun, {sequence}), chunks_again = chunks_again + \
+             {} WHERE task = {} AND table_id = {id}",
+            u8::from(again),
+            self.literal()
+        )
+    }
+
+    /// Forgets which chunks of some tables are copied: they are copied anew, all together.
     ///
     /// # Errors
-    /// What the target answered.
-    pub fn add_chunks_again(&self, connection: &mut Connection, id: u32, count: u64) -> Result<()> {
+    /// What the target answered; then nothing is forgotten.
+    pub fn restart_tables(&self, connection: &mut Connection, ids: &[u32]) -> Result<()> {
+        let (task, list) = (self.literal(), number_list(ids));
         let sql = format!(
-            "UPDATE `__dts__`.`table_copy` SET chunks_again = chunks_again + {count} WHERE task = {} AND table_id = {id}",
-            self.literal()
+            "BEGIN; DELETE FROM `__dts__`.`chunk` WHERE task = {task} AND table_id IN ({list}); UPDATE `__dts__`.`table_copy` SET \
+             state = '{}', snapshot_position = NULL, snapshot_rung = NULL WHERE task = {task} AND table_id IN ({list}); COMMIT",
+            CopyState::Created.name()
         );
-        connection.execute(sql, "counting repeated chunks").map(drop)
+        connection.execute(sql, "forgetting a copy that starts anew").map(drop)
+    }
+
+    /// Records that some tables are copied, all of them from one exact snapshot.
+    ///
+    /// # Errors
+    /// What the target answered; then it is recorded for none of them.
+    pub fn finish_snapshot(
+        &self,
+        connection: &mut Connection,
+        ids: &[u32],
+        position: &Position,
+        rung: Rung,
+    ) -> Result<()> {
+        let sql = format!(
+            "UPDATE `__dts__`.`table_copy` SET state = '{}', snapshot_position = {}, snapshot_rung = '{}' WHERE task = {} AND \
+             table_id IN ({})",
+            CopyState::Copied.name(),
+            quote::string_literal(&position.to_string()),
+            rung.name(),
+            self.literal(),
+            number_list(ids)
+        );
+        connection.execute(sql, "recording a snapshot").map(drop)
     }
 
     /// Reads the chunks of a table that are copied, in order.
@@ -690,7 +746,7 @@ impl Ledger {
     /// # Errors
     /// What the target answered.
     pub fn lock_apply(&self, connection: &mut Connection, worker: u32, seconds: u32) -> Result<bool> {
-        let sql = format!("SELECT GET_LOCK({}, {seconds})", self.lock_name(worker));
+        let sql = format!("SELECT GET_LOCK({}, {seconds})", self.lock_name(apply_session(worker)));
         Ok(connection.query_row(sql, "becoming the only applier")?.and_then(|row| row.u64(0)) == Some(1))
     }
 
@@ -699,14 +755,13 @@ impl Ledger {
     /// # Errors
     /// What the target answered.
     pub fn apply_lock_holder(&self, connection: &mut Connection, worker: u32) -> Result<Option<u64>> {
-        let sql = format!("SELECT IS_USED_LOCK({})", self.lock_name(worker));
+        let sql = format!("SELECT IS_USED_LOCK({})", self.lock_name(apply_session(worker)));
         Ok(connection.query_row(sql, "looking for another applier")?.and_then(|row| row.u64(0)))
     }
 
-    /// At most 64 characters, whatever the task's name.
-    fn lock_name(&self, worker: u32) -> String {
-        let worker = if worker == 0 { String::new() } else { format!(":{worker}") };
-        format!("CONCAT('dts:', LEFT(SHA2({}, 256), 40), '{worker}')", self.literal())
+    /// An expression of at most 64 characters, whatever the task's name.
+    pub(super) fn lock_name(&self, session: impl std::fmt::Display) -> String {
+        format!("CONCAT('dts:', LEFT(SHA2({}, 256), 40), '{session}')", self.literal())
     }
 
     /// Removes everything recorded for the task. The data stay.
@@ -715,14 +770,28 @@ impl Ledger {
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
         let task = self.literal();
-        let sql: Vec<String> = ["chunk", "table_copy", "object", "ddl", "checkpoint", "task"]
+        let sql: Vec<String> = ["chunk", "table_copy", "object", "ddl", "checkpoint", "cutover", "task"]
             .iter()
             .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
             .collect();
         connection.execute(format!("BEGIN; {}; COMMIT", sql.join("; ")), "removing the task's rows").map(drop)
     }
 
-    fn literal(&self) -> String {
+    /// Drops the schema `__dts__` when no task is recorded in it any more. Returns whether it did.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn drop_unused_schema(&self, connection: &mut Connection) -> Result<bool> {
+        let sql = "SELECT COUNT(*) FROM `__dts__`.`task`";
+        let is_unused =
+            connection.query_row(sql, "counting the tasks")?.and_then(|row| row.u64(0)) == Some(0);
+        if is_unused {
+            connection.execute("DROP DATABASE `__dts__`", "dropping the schema __dts__")?;
+        }
+        Ok(is_unused)
+    }
+
+    pub(super) fn literal(&self) -> String {
         quote::string_literal(&self.task)
     }
 }
@@ -747,10 +816,11 @@ fn table_row(row: &TextRow) -> Result<TableRow> {
         deferred,
         snapshot_position: row.text(7).map(|text| position(&text)).transpose()?,
         snapshot_rung: row.text(11).and_then(|name| Rung::parse(&name)),
+        chunks_begun: row.u64(12).and_then(|number| u32::try_from(number).ok()).unwrap_or(0),
         chunks_again: row.u64(8).unwrap_or(0),
-        start_position: row.text(12).map(|text| position(&text)).transpose()?,
-        is_exact: row.u64(13) == Some(1),
-        restarts: row.u64(14).and_then(|times| u32::try_from(times).ok()).unwrap_or(0),
+        start_position: row.text(13).map(|text| position(&text)).transpose()?,
+        is_exact: row.u64(14) == Some(1),
+        restarts: row.u64(15).and_then(|times| u32::try_from(times).ok()).unwrap_or(0),
         row_count: row.u64(9).unwrap_or(0),
         byte_count: row.u64(10).unwrap_or(0),
     })
@@ -768,6 +838,15 @@ fn chunk_row(row: &TextRow) -> Result<ChunkRow> {
 
 fn position(text: &str) -> Result<Position> {
     text.parse().map_err(|error| Error::internal(format!("unreadable position in {SCHEMA}: {error}")))
+}
+
+/// Worker 0 is the coordinator, whose lock has the task's bare name.
+fn apply_session(worker: u32) -> String {
+    if worker == 0 { String::new() } else { format!(":{worker}") }
+}
+
+fn number_list(numbers: &[u32]) -> String {
+    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Writes each cell with its length in front, so that any bytes may be in it.

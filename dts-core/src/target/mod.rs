@@ -1,9 +1,13 @@
 //! Room 3: all that speaks to the target server.
 //!
 //! - [`TargetEndpoint`]: where the target is, what it says of itself, and connections to it with the right session;
-//! - [`ledger`]: what is durable there, in the schema `__dts__`, written in the same transactions as the data.
+//! - [`ledger`]: what is durable there, in the schema `__dts__`, written in the same transactions as the data;
+//! - [`journal`]: how far a cut-over is.
 pub mod deferred;
 mod endpoint;
+pub mod journal;
 pub mod ledger;
+mod session_lock;
 
 pub use endpoint::{TargetEndpoint, TargetOptions};
+pub use session_lock::SessionKind;

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::data::TableName;
 use crate::error::{Result as ServerResult, Side};
-use crate::server::{Flavor, ServerFacts};
+use crate::server::{Flavor, ServerFacts, is_system_account};
 use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::validator::definitions::{Definitions, words_used};
@@ -49,28 +49,6 @@ pub(super) const CHECKS: &[Check] = &[
          the task's own account there. Warns of those that are degraded (privileges that the target does not give) or \
          impossible; fails when the task's own account would be overwritten.",
     ),
-];
-
-/// Accounts that belong to the server or the service.
-const SYSTEM_ACCOUNTS: [&str; 18] = [
-    "root",
-    "aliyun_root",
-    "replicator",
-    "aurora",
-    "aurora_proxy",
-    "mysql",
-    "tencentroot",
-    "xtrabak",
-    "xdb",
-    "rdsadmin",
-    "mariadb.sys",
-    "mysql.sys",
-    "mysql.session",
-    "mysql.infoschema",
-    "event_scheduler",
-    "cdb_kill_user_extra",
-    "",
-    "PUBLIC",
 ];
 
 /// A login.
@@ -120,8 +98,10 @@ pub(super) fn carried_accounts(
     facts: &ServerFacts,
 ) -> ServerResult<Option<Vec<Account>>> {
     let list = account_list(connection, facts)?;
-    let is_carried =
-        |account: &Account| !account.is_role && !SYSTEM_ACCOUNTS.contains(&account.user.as_str());
+    // `root` and the nameless account are the servers' own on both sides.
+    let is_carried = |account: &Account| {
+        !account.is_role && !matches!(account.user.as_str(), "root" | "") && !is_system_account(&account.user)
+    };
     Ok(list.map(|list| list.into_iter().filter(is_carried).collect()))
 }
 

@@ -8,7 +8,7 @@ use dts_core::stop::StopToken;
 use dts_testbed::dump;
 use mysql::prelude::Queryable;
 
-use crate::support::{Generation, Pair, Writer, run};
+use crate::support::{Generation, Pair, StopOnDrop, Writer, run, wait_until};
 
 /// A pair with `d.t (id, a)` of ten rows, in sync.
 fn in_sync(generation: Generation) -> (Pair, Migration) {
@@ -114,6 +114,7 @@ fn apply_reconnects() {
     let stop = StopToken::new();
     let progress = Progress::new();
     std::thread::scope(|scope| {
+        let _ends_with_the_test = StopOnDrop(&stop);
         let applied = scope.spawn(|| migration.run(Until::Stopped, &stop, &progress));
         for round in 0..6 {
             std::thread::sleep(Duration::from_millis(400));
@@ -127,10 +128,11 @@ fn apply_reconnects() {
                 drop(killer.query_drop(format!("KILL {id}")));
             }
             if round % 2 == 0 {
-                let dumps: Vec<u64> = server
-                    .query("SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog%'");
-                assert!(!dumps.is_empty(), "no binlog stream is open");
-                for id in dumps {
+                let dumps = || -> Vec<u64> {
+                    server.query("SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog%'")
+                };
+                wait_until("a binlog stream is open", || !dumps().is_empty());
+                for id in dumps() {
                     drop(killer.query_drop(format!("KILL {id}")));
                 }
             }
@@ -155,6 +157,7 @@ fn apply_outlives_a_dead_target() {
     let stop = StopToken::new();
     let progress = Progress::new();
     std::thread::scope(|scope| {
+        let _ends_with_the_test = StopOnDrop(&stop);
         let applied = scope.spawn(|| migration.run(Until::Stopped, &stop, &progress));
         for _ in 0..3 {
             std::thread::sleep(Duration::from_millis(300));

@@ -10,7 +10,7 @@ use dts_core::wire::{ConnectionOptions, Secret};
 use dts_testbed::{Server, ServerOptions, Version, dump};
 use mysql::prelude::Queryable;
 
-use crate::support::{Dice, Generation, Pair, Writer, connection, run, seed, select};
+use crate::support::{Dice, Generation, Pair, StopOnDrop, Writer, connection, run, seed, select};
 use crate::types::{COLUMNS, COLUMNS_NEW, statements_without_key};
 
 const SCHEMA: &str = "
@@ -126,6 +126,7 @@ fn interrupted(generation: Generation) {
     for round in 0..8 {
         let (stop, progress) = (StopToken::new(), Progress::new());
         let outcome = std::thread::scope(|scope| {
+            let _ends_with_the_test = StopOnDrop(&stop);
             let run = scope.spawn(|| migration.run(Until::Stopped, &stop, &progress));
             if round % 2 == 0 {
                 // In the middle of the copy, as long as there is one.
@@ -391,6 +392,7 @@ fn session_without_its_client() {
     };
     let stop = StopToken::new();
     std::thread::scope(|scope| {
+        let _ends_with_the_test = StopOnDrop(&stop);
         let first = scope.spawn(|| migration.run(Until::Stopped, &stop, &Progress::new()));
         while waiting() == 0 {
             std::thread::sleep(std::time::Duration::from_millis(10));

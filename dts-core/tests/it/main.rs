@@ -3,11 +3,14 @@
 #![allow(clippy::print_stderr, reason = "seeds and figures belong into a test's output")]
 mod apply;
 mod binlog_decode;
+mod cascades;
 mod check;
 mod connect;
+mod cutover;
 mod ddl;
 mod keyless;
 mod migrate;
+mod spool;
 mod structure;
 mod support;
 mod tidy;

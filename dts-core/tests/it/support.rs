@@ -164,3 +164,21 @@ pub(crate) fn seed() -> u64 {
     eprintln!("DTS_SEED={seed}");
     seed
 }
+
+/// Stops a run when a test ends, also by a failed assertion: a scope would wait for the run for ever.
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a StopToken);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Waits for something that must come; a minute without it is a failure.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

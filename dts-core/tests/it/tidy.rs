@@ -57,8 +57,14 @@ fn tidy_pure_rooms_do_no_io() {
 }
 
 #[test]
+fn tidy_the_spool_knows_no_server() {
+    let words = ["crate::wire", "crate::server", "crate::source", "crate::target", "std::net"];
+    assert_none("the spool knows servers", &lines_with("dts-core/src/spool", &words));
+}
+
+#[test]
 fn tidy_stages_do_not_know_each_other() {
-    let stages = ["validator", "structure", "full_loader", "binlog_applier", "checker"];
+    let stages = ["validator", "structure", "full_loader", "binlog_applier", "checker", "cutover"];
     for stage in stages {
         let others: Vec<String> = stages
             .iter()

@@ -81,7 +81,10 @@ impl Bars {
         let tables = tables.into_iter().map(|(_, table)| table);
         let width = tables.clone().map(|table| table.table.to_string().chars().count()).max().unwrap_or(0);
         texts.extend(tables.map(|table| {
-            let part = percent(table.rows_done, table.rows_estimated);
+            let part = match table.state {
+                TableState::Indexing => 100.0 * table.index_part,
+                _ => percent(table.rows_done, table.rows_estimated),
+            };
             format!(
                 "  {:<width$} {} {part:5.1} %  {} of {} rows, {}",
                 table.table.to_string(),
@@ -116,7 +119,11 @@ fn head(view: &View<'_>, has_color: bool) -> String {
                 parts.push(format!("{} left", duration(eta)));
             }
         }
-        Some(Step::CatchUp | Step::IndexBuild | Step::InSync) => {
+        Some(Step::IndexBuild) => {
+            let part = 100.0 * snapshot.index_part();
+            parts.push(format!("{} {part:5.1} %", bar(part, has_color)));
+        }
+        Some(Step::CatchUp | Step::InSync) => {
             parts.push(snapshot.lag.map_or("lag unknown".to_owned(), |lag| format!("lag {}", duration(lag))));
             parts.push(format!(
                 "{} transactions ({})",

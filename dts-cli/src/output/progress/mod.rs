@@ -10,6 +10,7 @@ use dts_core::migration::State;
 use dts_core::progress::ProgressSnapshot;
 
 pub(crate) use meter::{Meter, Rates};
+pub(crate) use status_line::check_line;
 
 use super::Console;
 use super::console::ProgressStyle;

@@ -1,6 +1,7 @@
 //! One line with everything, of fixed order, so that it can be found and cut by programs.
 use dts_core::checker::CheckCounts;
 use dts_core::data::Position;
+use dts_core::progress::Step;
 use jiff::Timestamp;
 
 use super::View;
@@ -17,11 +18,14 @@ pub(super) fn status_line(view: &View<'_>) -> String {
         "{:.0} task={name} state={state} step={} tables={copied}/{} rows={}/{} percent={:.1} rows_per_s={:.0} mib_per_s={:.1} \
          eta_s={} lag_s={} spool_mib={:.1} transactions={} tx_per_s={:.0} retries={} position={}",
         Timestamp::now(),
-        snapshot.step.map_or("-", dts_core::progress::Step::name),
+        snapshot.step.map_or("-", Step::name),
         snapshot.tables.len(),
         snapshot.rows_done,
         snapshot.rows_estimated,
-        percent(snapshot.rows_done, snapshot.rows_estimated),
+        match snapshot.step {
+            Some(Step::IndexBuild) => 100.0 * snapshot.index_part(),
+            _ => percent(snapshot.rows_done, snapshot.rows_estimated),
+        },
         rates.rows,
         mib(rates.bytes),
         seconds(rates.eta),
@@ -38,7 +42,7 @@ pub(super) fn status_line(view: &View<'_>) -> String {
 }
 
 /// Returns the line of a comparison.
-pub(super) fn check_line(name: &str, counts: &CheckCounts) -> String {
+pub(crate) fn check_line(name: &str, counts: &CheckCounts) -> String {
     format!(
         "{:.0} task={name} check tables={}/{} rows={}/{} percent={:.1} chunks={} chunks_different={} differences={}",
         Timestamp::now(),

@@ -146,6 +146,7 @@ impl KnownTables {
             snapshot_rung: None,
             row_count: 0,
             byte_count: 0,
+            chunks_begun: 0,
             chunks_again: 0,
         }
     }

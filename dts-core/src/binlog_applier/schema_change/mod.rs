@@ -365,7 +365,8 @@ impl SchemaChanger<'_> {
                 let mut connection = self.target.control(self.stop)?;
                 connection.set_answer_timeout(session::PATIENCE);
                 deferred::build_indexes(&mut connection, facts, &row)?;
-                deferred::add_foreign_keys(&mut connection, facts, &row, &self.transform.route)?;
+                let keys = row.deferred.foreign_keys.iter().collect();
+                deferred::add_foreign_keys(&mut connection, facts, &row, keys, &self.transform.route)?;
                 self.ledger.set_table_state(control, row.id, CopyState::Indexed)?;
                 row.state = CopyState::Indexed;
                 self.known.put(row);

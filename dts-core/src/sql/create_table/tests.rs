@@ -411,3 +411,16 @@ proptest::proptest! {
         proptest::prop_assert_eq!(sql, shown.replacen(&quoted, "`d`.`t`", 1));
     }
 }
+
+#[test]
+fn parents_whose_changes_change_rows() {
+    let parent = |clause: &str| cascading_parent(clause, "d").map(|name| name.to_string());
+    let clause = |rest: &str| format!("CONSTRAINT `ON DELETE CASCADE` FOREIGN KEY (`a`) REFERENCES {rest}");
+    assert_eq!(parent(&clause("`p` (`id`)")), None);
+    assert_eq!(parent(&clause("`p` (`id`) ON DELETE RESTRICT ON UPDATE NO ACTION")), None);
+    assert_eq!(parent(&clause("`p` (`id`) ON UPDATE CASCADE")).as_deref(), Some("d.p"));
+    assert_eq!(
+        parent(&clause("`o`.`p` (`id`) ON DELETE SET NULL ON UPDATE RESTRICT")).as_deref(),
+        Some("o.p")
+    );
+}

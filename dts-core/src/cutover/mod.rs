@@ -1,0 +1,129 @@
+//! Moving the writers: the pieces of a cut-over, each of them re-entrant.
+//!
+//! [`Migration::cutover`](crate::migration::Migration::cutover) puts them in order; what each step saw is a [`CutoverStep`].
+//!
+//! # Why nothing committed is lost
+//! 1. The gate is closed, then the sessions of before are ended: from then on no transaction of an application can commit on
+//!    the source (see `gate.rs`).
+//! 2. *Only then* the end position is read, twice, until both are equal (a position read before the gate misses what was
+//!    committed in between: vitess#16563).
+//! 3. The applied set must include the end position. So every acknowledged commit is on the target.
+//! 4. What was touched since the last clean check is compared.
+//! 5. Only then triggers and events are created, the phase [`Opening`](crate::target::journal::CutoverPhase::Opening) is
+//!    written down, and the target is opened.
+//!
+//! # Why there are never two writable sides
+//! The gate is opened again only in a phase before `Opening`, the target only after that phase is durable. A process that dies
+//! in between leaves both sides closed and the journal says so; running the cut-over again goes on.
+pub(crate) mod counters;
+pub(crate) mod gate;
+
+use std::time::Duration;
+
+pub use gate::AppSession;
+
+use crate::data::GateKind;
+
+/// How a cut-over is done.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CutoverOptions {
+    /// How the source's applications are kept from writing.
+    pub gate: GateKind,
+    /// Only look: nothing is changed, and what would stop the cut-over is said.
+    pub dry_run: bool,
+    /// The cut-over does not begin while the target is further behind than this. Default 10 s.
+    pub max_lag: Duration,
+    /// How long sessions of applications may take to end, and the target to catch up, once the gate is closed. Default 30 s.
+    /// Then the gate is opened again.
+    pub patience: Duration,
+    /// Users that are no applications: neither locked nor waited for.
+    pub keep: Vec<String>,
+    /// End the sessions that are left once the gate is closed. Default on with the gates that dts closes itself.
+    pub end_sessions: bool,
+}
+
+impl CutoverOptions {
+    /// Starts from the gate; everything else has its default.
+    pub fn new(gate: GateKind) -> Self {
+        CutoverOptions {
+            gate,
+            dry_run: false,
+            max_lag: Duration::from_secs(10),
+            patience: Duration::from_secs(30),
+            keep: Vec::new(),
+            end_sessions: matches!(gate, GateKind::ReadOnly | GateKind::LockAccounts),
+        }
+    }
+}
+
+/// A step of a cut-over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StepName {
+    /// Looks whether all that follows can work.
+    Preflight,
+    /// Closes the gate.
+    Gate,
+    /// Waits until no session of an application from before is left.
+    Sessions,
+    /// Reads where the source's log ends.
+    EndPosition,
+    /// Waits until everything up to there is applied.
+    Drain,
+    /// Compares what was touched since the last clean check.
+    Verify,
+    /// Raises AUTO_INCREMENT counters.
+    Counters,
+    /// Creates triggers and events.
+    Objects,
+    /// Opens the target.
+    Open,
+}
+
+impl StepName {
+    /// Returns the name used in outputs.
+    pub fn name(self) -> &'static str {
+        match self {
+            StepName::Preflight => "preflight",
+            StepName::Gate => "gate",
+            StepName::Sessions => "sessions",
+            StepName::EndPosition => "end_position",
+            StepName::Drain => "drain",
+            StepName::Verify => "verify",
+            StepName::Counters => "counters",
+            StepName::Objects => "objects",
+            StepName::Open => "open",
+        }
+    }
+}
+
+/// What a step saw.
+#[derive(Clone, Debug)]
+pub struct CutoverStep {
+    /// Which one.
+    pub name: StepName,
+    /// Lines for people.
+    pub saw: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What a cut-over did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CutoverReport {
+    /// The steps in order.
+    pub steps: Vec<CutoverStep>,
+    /// An earlier run had begun it.
+    pub resumed: bool,
+    /// Nothing was changed.
+    pub dry_run: bool,
+    /// The source's position after its last write.
+    pub source_position: Option<String>,
+    /// The target's own position when it was opened.
+    pub target_position: Option<String>,
+    /// From the first refused write on the source until the target was open; `None` when another run closed the gate.
+    pub write_stop: Option<Duration>,
+    /// What is different on the target and why.
+    pub rewrites: Vec<String>,
+}

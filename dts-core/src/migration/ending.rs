@@ -1,0 +1,312 @@
+//! How a task ends: completed at lag 0, or stopped for good; and what is left of it on the target.
+//!
+//! # Why completing is a phase of its own
+//! Triggers and events come last, because a trigger that fires for a change that we apply would do a second time what the
+//! source's trigger did and what comes as changes of its own. So once the first one is created, no change may be applied any
+//! more, not even after a crash: [`Phase::Completing`] is recorded *before* the first one is created, a run refuses to start in
+//! that phase, and [`Migration::complete`] takes it up from there.
+use std::time::{Duration, Instant};
+
+use super::{Ends, Migration, Run, receiver};
+use crate::binlog_applier::{ApplyMode, ApplyUntil};
+use crate::data::{GtidSet, ObjectKind, Position, TableName};
+use crate::error::{Error, ErrorKind, Result, Side};
+use crate::progress::{Progress, Step, StepState};
+use crate::server;
+use crate::spool::Spool;
+use crate::stop::StopToken;
+use crate::structure::{self, Structure};
+use crate::target::TargetEndpoint;
+use crate::target::ledger::{CopyState, Ledger, Phase, WORKERS_MAX};
+use crate::wire::Connection;
+
+/// How long a source that goes on being written is given to pause for a moment, once everything that it had is applied.
+/// Heartbeats of a managed source come once a second; an application that is still at work never pauses.
+const QUIET_WITHIN: Duration = Duration::from_secs(10);
+/// How long to wait for a session that still applies for this task.
+const APPLIER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What completing a task did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CompletionReport {
+    /// Where the source was at the end.
+    pub source_position: Option<Position>,
+    /// What is applied on the target, for good.
+    pub applied_position: Option<Position>,
+    /// The target's own position in its binary log after everything, as the target prints it.
+    pub target_position: Option<String>,
+    /// Transactions of the source that are not on the target; empty unless it was completed without waiting for lag 0, or the
+    /// task was completed by an earlier call that ended before its end.
+    pub not_applied: GtidSet,
+    /// Triggers created by this call.
+    pub triggers: usize,
+    /// Events created by this call.
+    pub events: usize,
+    /// Procedures and functions that came to be on the source after the structure was made.
+    pub programs: usize,
+    /// Views that came to be on the source after the structure was made.
+    pub views: usize,
+    /// What is different on the target and why, for people.
+    pub rewrites: Vec<String>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// What a task has put on the target.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Remains {
+    /// How far the task came, as the ledger names it; `None` when it never began.
+    pub phase: Option<&'static str>,
+    /// What of the source is applied.
+    pub applied_position: Option<Position>,
+    /// The tables that it created.
+    pub tables: Vec<RemainingTable>,
+    /// The other objects that it created.
+    pub objects: Vec<(ObjectKind, TableName)>,
+}
+
+/// A table that a task has created on the target.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RemainingTable {
+    /// Its name on the target.
+    pub name: TableName,
+    /// Rows that the copy brought; what was applied since is not counted.
+    pub rows: u64,
+    /// Whether its indexes are built, too.
+    pub state: CopyState,
+}
+
+/// What was cleaned.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CleanReport {
+    /// Objects and tables dropped, in order.
+    pub dropped: Vec<String>,
+    /// The task had rows in the schema `__dts__`, and they are gone.
+    pub rows_removed: bool,
+    /// No other task was left there, so the schema `__dts__` was dropped.
+    pub schema_dropped: bool,
+}
+
+impl Migration {
+    /// Ends the task as planned: applies what the source has, creates triggers and events, and records the end.
+    ///
+    /// The task must be in sync, and no other process may apply for it. With `immediately` nothing more is applied: what the
+    /// source had beyond the checkpoint is not on the target, and is in the report. A call that was interrupted is taken up by
+    /// the next one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::IllegalState`] when the task never got in sync or has ended, and, on the side of the source, when the source
+    /// is still being written: nothing has changed then, and a run goes on. [`ErrorKind::Interrupted`]; else what a stage
+    /// returned.
+    pub fn complete(
+        &self,
+        immediately: bool,
+        stop: &StopToken,
+        progress: &Progress,
+    ) -> Result<CompletionReport> {
+        let begun = Instant::now();
+        let ends = self.connect(stop)?;
+        let mut target = ends.target.control(stop)?;
+        let task = if ends.ledger.exists(&mut target)? { ends.ledger.task(&mut target)? } else { None };
+        let Some(task) = task else { return Err(refused("not begun yet", "run")) };
+        match task.phase {
+            Phase::Ended => return Err(refused("completed or stopped", "nothing, the task has ended")),
+            Phase::Completing => {}
+            Phase::InSync => {
+                if !immediately {
+                    receiver::beside(&self.options, &ends, &task, stop, progress, |spool, stop| {
+                        self.catch_up(&ends, &mut target, spool, stop, progress)
+                    })?;
+                }
+                lock(&ends.ledger, &mut target, stop)?;
+                ends.ledger.set_phase(&mut target, Phase::Completing)?;
+            }
+            _ => return Err(refused("not in sync yet", "run --until synced")),
+        }
+        let structure =
+            Structure::new(&ends.source, &ends.target, &ends.ledger, &ends.transform, self.options.objects);
+        let held_back = structure.create_held_back(stop)?;
+        let executed = server::gtid_executed(&mut ends.source.control(stop)?)?;
+        let applied = ends.ledger.checkpoint(&mut target)?.applied;
+        ends.ledger.set_phase(&mut target, Phase::Ended)?;
+        progress.set_step(Step::InSync, StepState::Done);
+        let not_applied = if immediately { executed.subtract(&applied) } else { GtidSet::new() };
+        Ok(CompletionReport {
+            source_position: Some(Position::Gtid(executed)),
+            applied_position: Some(Position::Gtid(applied)),
+            target_position: server::binlog_position(&mut target, ends.target.facts())?,
+            not_applied,
+            triggers: held_back.triggers,
+            events: held_back.events,
+            programs: held_back.programs,
+            views: held_back.views,
+            rewrites: held_back.rewrites,
+            elapsed: begun.elapsed(),
+        })
+    }
+
+    /// Applies until a look at the source finds nothing new.
+    fn catch_up(
+        &self,
+        ends: &Ends,
+        target: &mut Connection,
+        spool: Option<&Spool>,
+        stop: &StopToken,
+        progress: &Progress,
+    ) -> Result<()> {
+        let run = Run {
+            options: &self.options,
+            ends,
+            spool,
+            stop,
+            progress,
+            tables: Vec::new(),
+            loaded: Vec::new(),
+            rewrites: Vec::new(),
+        };
+        for step in [Step::Structure, Step::FullLoad, Step::CatchUp, Step::IndexBuild] {
+            progress.set_step(step, StepState::Done);
+        }
+        progress.set_step(Step::InSync, StepState::Running);
+        let mut source = ends.source.control(stop)?;
+        let mut reached = None;
+        loop {
+            let wanted = server::gtid_executed(&mut source)?;
+            run.apply(ApplyMode::Strict, &ApplyUntil::Applied(wanted))?;
+            let applied = ends.ledger.checkpoint(target)?.applied;
+            let executed = server::gtid_executed(&mut source)?;
+            let missing = executed.subtract(&applied);
+            if missing.is_empty() {
+                progress.set_lag(Some(Duration::ZERO));
+                return Ok(());
+            }
+            // How long it takes to get here does not matter; from here on the source decides.
+            if reached.get_or_insert_with(Instant::now).elapsed() > QUIET_WITHIN {
+                let state = format!(
+                    "still being written on the source ({} transactions came while the last ones were applied)",
+                    missing.count()
+                );
+                let hint = "Stop the application's writes on the source and complete again (or let `dts cutover` do both). \
+                            To end the task here, without what is written from now on: --immediately.";
+                return Err(refused(&state, "check, cutover, complete --immediately")
+                    .on(Side::Source)
+                    .with_hint(hint));
+            }
+        }
+    }
+
+    /// Ends the task for good before it was complete, and returns what is left of it on the target. Only the target is
+    /// asked. No other process may apply for the task.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn end(&self, stop: &StopToken) -> Result<Remains> {
+        let target = TargetEndpoint::connect(self.options.target.clone(), stop)?;
+        let ledger = Ledger::new(self.options.name.clone());
+        let mut control = target.control(stop)?;
+        if !ledger.exists(&mut control)? || ledger.task(&mut control)?.is_none() {
+            return Ok(Remains::default());
+        }
+        lock(&ledger, &mut control, stop)?;
+        let remains = remains(&ledger, &mut control)?;
+        ledger.set_phase(&mut control, Phase::Ended)?;
+        Ok(remains)
+    }
+
+    /// Returns what the task has put on the target. Only the target is asked.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn remains(&self, stop: &StopToken) -> Result<Remains> {
+        let target = TargetEndpoint::connect(self.options.target.clone(), stop)?;
+        let ledger = Ledger::new(self.options.name.clone());
+        let mut control = target.control(stop)?;
+        if !ledger.exists(&mut control)? {
+            return Ok(Remains::default());
+        }
+        remains(&ledger, &mut control)
+    }
+
+    /// Removes what dts recorded about the task on the target, with `drop_data` also all that the task created there. Only
+    /// the target is asked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::IllegalState`] when the task has not ended: without its records it could not go on; else what the target
+    /// answered. Can be repeated.
+    pub fn clean(&self, drop_data: bool, stop: &StopToken) -> Result<CleanReport> {
+        let target = TargetEndpoint::connect(self.options.target.clone(), stop)?;
+        let ledger = Ledger::new(self.options.name.clone());
+        let mut control = target.control(stop)?;
+        if !ledger.exists(&mut control)? {
+            return Ok(CleanReport::default());
+        }
+        let task = ledger.task(&mut control)?;
+        if task.as_ref().is_some_and(|task| task.phase != Phase::Ended) {
+            return Err(ErrorKind::IllegalState {
+                action: "clean".into(),
+                state: "not at its end".into(),
+                allowed: "stop".into(),
+            }
+            .into());
+        }
+        let dropped = if drop_data { structure::drop_created(&target, &ledger, stop)? } else { Vec::new() };
+        ledger.forget(&mut control)?;
+        let schema_dropped = ledger.drop_unused_schema(&mut control)?;
+        Ok(CleanReport { dropped, rows_removed: task.is_some(), schema_dropped })
+    }
+}
+
+fn remains(ledger: &Ledger, control: &mut Connection) -> Result<Remains> {
+    let Some(task) = ledger.task(control)? else { return Ok(Remains::default()) };
+    let tables = ledger.tables(control)?.into_iter();
+    let tables = tables
+        .map(|table| RemainingTable { name: table.target, rows: table.row_count, state: table.state })
+        .collect();
+    let mut objects = Vec::new();
+    for kind in ObjectKind::ALL {
+        objects.extend(ledger.objects(control, kind)?.into_iter().map(|name| (kind, name)));
+    }
+    let applied_position = Some(Position::Gtid(ledger.checkpoint(control)?.applied));
+    Ok(Remains { phase: Some(task.phase.name()), applied_position, tables, objects })
+}
+
+/// Waits until no session applies for the task any more, and keeps others from it as long as `control` lives: only who has the
+/// coordinator's lock starts workers.
+fn lock(ledger: &Ledger, control: &mut Connection, stop: &StopToken) -> Result<()> {
+    let begun = Instant::now();
+    while !ledger.lock_apply(control, 0, 1)? {
+        stop.check()?;
+        be_patient(ledger, control, 0, begun)?;
+    }
+    for worker in 1..=WORKERS_MAX {
+        while ledger.apply_lock_holder(control, worker)?.is_some() {
+            stop.sleep(Duration::from_millis(50))?;
+            be_patient(ledger, control, worker, begun)?;
+        }
+    }
+    Ok(())
+}
+
+fn be_patient(ledger: &Ledger, control: &mut Connection, worker: u32, begun: Instant) -> Result<()> {
+    if begun.elapsed() <= APPLIER_PATIENCE {
+        return Ok(());
+    }
+    let holder = ledger.apply_lock_holder(control, worker)?.unwrap_or_default();
+    Err(Error::from(ErrorKind::IllegalState {
+        action: "end the task".into(),
+        state: format!("applied by another session, number {holder} on the target"),
+        allowed: "waiting until it ends".into(),
+    })
+    .on(Side::Target)
+    .with_hint(format!(
+        "Another process runs this task, or the network to one broke: end that process, then KILL {holder} on the target."
+    )))
+}
+
+fn refused(state: &str, allowed: &str) -> Error {
+    ErrorKind::IllegalState { action: "complete".into(), state: state.into(), allowed: allowed.into() }.into()
+}

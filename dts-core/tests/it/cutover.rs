@@ -1,0 +1,233 @@
+//! Moving the writers: what an application was told to be committed is on the target, and never can both sides be written.
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use dts_core::cutover::{CutoverOptions, CutoverReport, CutoverStep, StepName};
+use dts_core::data::GateKind;
+use dts_core::error::{ErrorKind, Result};
+use dts_core::migration::{GateHook, Migration, Until};
+use dts_core::stop::StopToken;
+use dts_testbed::Server;
+use mysql::prelude::Queryable;
+
+use crate::support::{Generation, Pair, run};
+
+/// An application with an account of its own: inserts numbers, and remembers the last one that the server acknowledged.
+struct App {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl App {
+    /// Goes on through refusals and lost connections, as applications do.
+    fn start(server: &Server) -> App {
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let options = mysql::OptsBuilder::new()
+            .ip_or_hostname(Some("127.0.0.1"))
+            .tcp_port(server.port())
+            .user(Some("app"))
+            .pass(Some("app-secret"))
+            .db_name(Some("shop"));
+        let thread = {
+            let (stop, acknowledged) = (stop.clone(), acknowledged.clone());
+            std::thread::spawn(move || {
+                let mut connection: Option<mysql::Conn> = None;
+                let mut next = 1;
+                while !stop.load(Ordering::Relaxed) {
+                    let Some(open) = &mut connection else {
+                        connection = mysql::Conn::new(options.clone()).ok();
+                        std::thread::sleep(Duration::from_millis(1));
+                        continue;
+                    };
+                    match open.exec_drop("INSERT INTO log (number) VALUES (?)", (next,)) {
+                        Ok(()) => {
+                            acknowledged.store(next, Ordering::SeqCst);
+                            next += 1;
+                        }
+                        // A COMMIT whose answer was lost: the same number is tried again, and is a duplicate then.
+                        Err(mysql::Error::MySqlError(error)) if error.code == 1062 => {
+                            acknowledged.store(next, Ordering::SeqCst);
+                            next += 1;
+                        }
+                        Err(_) => connection = None,
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            })
+        };
+        let app = App { stop, acknowledged, thread: Some(thread) };
+        app.wait_for_progress();
+        app
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::SeqCst)
+    }
+
+    /// Waits until twenty more are acknowledged.
+    fn wait_for_progress(&self) {
+        let wanted = self.acknowledged() + 20;
+        while self.acknowledged() < wanted {
+            assert!(!self.thread.as_ref().unwrap().is_finished(), "the application died");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn finish(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().expect("the application");
+        self.acknowledged()
+    }
+}
+
+fn prepare(pair: &Pair) {
+    pair.source.exec(
+        "CREATE DATABASE shop; CREATE TABLE shop.log (id BIGINT AUTO_INCREMENT PRIMARY KEY, number BIGINT NOT NULL UNIQUE); \
+         CREATE TABLE shop.audit (id BIGINT AUTO_INCREMENT PRIMARY KEY, number BIGINT NOT NULL); \
+         INSERT INTO shop.audit (number) VALUES (1), (2), (3); DELETE FROM shop.audit WHERE id = 3; \
+         CREATE TRIGGER shop.logged AFTER INSERT ON shop.log FOR EACH ROW INSERT INTO shop.audit (number) VALUES (NEW.number); \
+         CREATE EVENT shop.tick ON SCHEDULE EVERY 1 DAY STARTS '2038-01-01' DO DELETE FROM shop.audit WHERE number < 0",
+    );
+    for server in [&pair.source, &pair.target] {
+        server.create_account("app", "app-secret", &["ALL PRIVILEGES ON shop.*"]);
+    }
+}
+
+fn synced(pair: &Pair) -> Migration {
+    let migration = pair.migration("cut", &["shop"]);
+    run(&migration, Until::Synced);
+    migration
+}
+
+fn cutover(migration: &Migration, options: &CutoverOptions) -> Result<CutoverReport> {
+    let observer = |step: &CutoverStep| eprintln!("{:12} {:?} {:?}", step.name.name(), step.took, step.saw);
+    migration.cutover(options, None, true, &StopToken::new(), &observer)
+}
+
+fn numbers(server: &Server) -> (u64, u64, u64) {
+    server.query_one("SELECT COUNT(*), MAX(number), (SELECT COUNT(*) FROM shop.audit WHERE number > 3 OR id > 3) FROM shop.log")
+}
+
+fn nothing_acknowledged_is_lost(generation: Generation, gate: GateKind) {
+    let pair = Pair::start(generation);
+    prepare(&pair);
+    let app = App::start(&pair.source);
+    let migration = synced(&pair);
+    app.wait_for_progress();
+    pair.target.exec("SET GLOBAL read_only = 1");
+
+    let report = cutover(&migration, &CutoverOptions::new(gate)).unwrap();
+    eprintln!("{generation:?} {gate}: the writes stopped for {:?}", report.write_stop);
+    std::thread::sleep(Duration::from_millis(50));
+    let acknowledged = app.finish();
+
+    // The application still tries on the source and gets nowhere.
+    let (count, last, _) = numbers(&pair.source);
+    assert!(
+        last >= acknowledged && last <= acknowledged + 1,
+        "{last} on the source, {acknowledged} acknowledged"
+    );
+    assert_eq!(numbers(&pair.target).0, count);
+    assert_eq!(numbers(&pair.target), numbers(&pair.source));
+    let counter = "SELECT AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'shop' AND TABLE_NAME = 'log'";
+    let (ours, theirs) = (pair.target.query_one::<u64>(counter), pair.source.query_one::<u64>(counter));
+    assert!(ours >= theirs, "AUTO_INCREMENT {ours} on the target, {theirs} on the source");
+
+    // On the target it goes on, with its triggers; the event is enabled there and disabled on the source.
+    assert_eq!(pair.target.query_one::<u64>("SELECT @@GLOBAL.read_only"), 0);
+    pair.target
+        .conn("app", "app-secret")
+        .query_drop(format!("INSERT INTO shop.log (number) VALUES ({})", last + 1))
+        .unwrap();
+    let (after, _, audited) = numbers(&pair.target);
+    assert_eq!((after, audited), (count + 1, numbers(&pair.source).2 + 1));
+    let event = "SELECT STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = 'shop'";
+    assert_eq!(pair.target.query_one::<String>(event), "ENABLED");
+    assert_eq!(pair.source.query_one::<String>(event), "DISABLED");
+
+    // Asking once more changes nothing and says the same.
+    let again = cutover(&migration, &CutoverOptions::new(gate)).unwrap();
+    assert!(again.resumed);
+    assert_eq!(again.source_position, report.source_position);
+    assert_eq!(again.target_position, report.target_position);
+    let error = migration.take_back_cutover(None, &StopToken::new()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::IllegalState { .. }), "{error}");
+}
+
+#[test]
+fn cutover_behind_locked_accounts_loses_nothing() {
+    nothing_acknowledged_is_lost(Generation::Old, GateKind::LockAccounts);
+    nothing_acknowledged_is_lost(Generation::New, GateKind::LockAccounts);
+}
+
+#[test]
+fn cutover_behind_read_only_loses_nothing() {
+    nothing_acknowledged_is_lost(Generation::Old, GateKind::ReadOnly);
+    nothing_acknowledged_is_lost(Generation::New, GateKind::ReadOnly);
+}
+
+/// Closes nothing and counts.
+#[derive(Default)]
+struct Counting(AtomicU64, AtomicU64);
+
+impl GateHook for Counting {
+    fn close(&self) -> Result<Vec<String>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(vec!["asked the application to stop".into()])
+    }
+
+    fn open(&self) -> Result<Vec<String>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Ok(Vec::new())
+    }
+}
+
+/// An application that does not stop keeps the cut-over from going on, and goes on itself as if nothing had been.
+#[test]
+fn cutover_is_taken_back_when_sessions_are_left() {
+    let pair = Pair::start(Generation::Old);
+    prepare(&pair);
+    let app = App::start(&pair.source);
+    let migration = synced(&pair);
+    let mut options = CutoverOptions::new(GateKind::Hook);
+    options.patience = Duration::from_millis(300);
+    let hook = Counting::default();
+    let seen = RefCell::new(Vec::new());
+    let error = migration
+        .cutover(&options, Some(&hook), true, &StopToken::new(), &|step| seen.borrow_mut().push(step.name))
+        .unwrap_err();
+    let text = error.to_string();
+    assert_eq!(*seen.borrow(), [StepName::Preflight, StepName::Gate], "{text}");
+    assert!(text.contains("sessions of applications are left") && text.contains("'app'"), "{text}");
+    assert!(error.hint().contains("opened again"), "{}", error.hint());
+    assert_eq!((hook.0.into_inner(), hook.1.into_inner()), (1, 1));
+    app.wait_for_progress();
+    let event = "SELECT STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = 'shop'";
+    assert_eq!(pair.source.query_one::<String>(event), "ENABLED");
+    assert_eq!(
+        pair.target.query_one::<u64>(
+            "SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'shop'"
+        ),
+        0
+    );
+
+    // A dry run only looks.
+    let mut options = CutoverOptions::new(GateKind::LockAccounts);
+    options.dry_run = true;
+    let report = cutover(&migration, &options).unwrap();
+    let saw = report.steps[0].saw.join("\n");
+    assert!(saw.contains("'app'@") && saw.contains("event shop.tick"), "{saw}");
+    app.wait_for_progress();
+
+    // With a gate that holds it the same task goes through.
+    let report = cutover(&migration, &CutoverOptions::new(GateKind::LockAccounts)).unwrap();
+    assert!(!report.resumed);
+    let acknowledged = app.finish();
+    assert!(numbers(&pair.target).1 >= acknowledged);
+    assert_eq!(numbers(&pair.target), numbers(&pair.source));
+}
