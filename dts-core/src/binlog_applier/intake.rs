@@ -43,6 +43,9 @@ pub(super) struct Intake<'a> {
     tables: Tables<'a>,
     stop: &'a StopToken,
     group: Option<Group>,
+    /// The log file of the source and how far it was taken.
+    file: String,
+    offset: u64,
     before: RowImage,
     after: RowImage,
 }
@@ -61,7 +64,22 @@ struct Group {
 
 impl<'a> Intake<'a> {
     pub(super) fn new(tables: Tables<'a>, stop: &'a StopToken) -> Self {
-        Intake { tables, stop, group: None, before: RowImage::new(), after: RowImage::new() }
+        Intake {
+            tables,
+            stop,
+            group: None,
+            file: String::new(),
+            offset: 0,
+            before: RowImage::new(),
+            after: RowImage::new(),
+        }
+    }
+
+    /// Returns how many bytes of these log files were not taken yet; `None` before the first event.
+    pub(super) fn bytes_behind(&self, files: &[(String, u64)]) -> Option<u64> {
+        let place = files.iter().position(|(file, _)| *file == self.file)?;
+        let all: u64 = files[place..].iter().map(|(_, size)| size).sum();
+        Some(all.saturating_sub(self.offset))
     }
 
     /// Takes an event and hands over what is complete by it.
@@ -69,6 +87,9 @@ impl<'a> Intake<'a> {
     /// # Errors
     /// What cannot be carried, with the transaction's position; what the outlet returned.
     pub(super) fn take(&mut self, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
+        if raw.header.log_pos > 0 {
+            self.offset = u64::from(raw.header.log_pos);
+        }
         self.event(raw, out).map_err(|error| match &self.group {
             // What the target answered is about changes that were handed over earlier.
             Some(group) if error.position().is_none() && error.side() != Some(Side::Target) => {
@@ -76,11 +97,6 @@ impl<'a> Intake<'a> {
             }
             _ => error,
         })
-    }
-
-    /// Forgets what is known of the tables.
-    pub(super) fn forget_tables(&mut self) {
-        self.tables.forget();
     }
 
     fn event(&mut self, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
@@ -94,9 +110,9 @@ impl<'a> Intake<'a> {
             Event::Rows(rows) => self.rows(&rows, out),
             Event::Xid(_) => self.end_group(out),
             Event::TransactionPayload(payload) => self.payload(&payload, out),
-            Event::Rotate(_) => {
-                // Table numbers are given anew by a server that starts a new file.
-                self.forget_tables();
+            Event::Rotate(rotate) => {
+                self.tables.forget_numbers();
+                (self.file, self.offset) = (rotate.file, rotate.position);
                 Ok(())
             }
             Event::XaPrepare(_) => Err(ErrorKind::BinlogEvent { what: "an XA transaction".into() }.into()),
@@ -248,11 +264,11 @@ impl<'a> Intake<'a> {
 
 impl Group {
     fn part(&mut self, last: bool) -> TransactionPart {
-        self.bytes = 0;
         TransactionPart {
             span: self.span.clone(),
             committed_at: self.committed_at,
             changes: std::mem::take(&mut self.changes),
+            bytes: std::mem::take(&mut self.bytes),
             first: !std::mem::replace(&mut self.begun, true),
             last,
         }

@@ -17,6 +17,7 @@ use crate::transform::Transform;
 
 use super::cascade::Cascades;
 use super::change::Span;
+use super::dag::TableKeys;
 use super::schema_change::{KnownTables, Standing};
 
 /// A table that changes go to.
@@ -26,12 +27,25 @@ pub(super) struct TargetTable {
     pub(super) source: TableName,
     /// Its statements.
     pub(super) writer: TableWriter,
-    /// Its rows are those of the source at the applied position: every change must fit.
-    pub(super) is_exact: bool,
+    /// Its rows came from an exact snapshot.
+    pub(super) has_snapshot: bool,
     /// It has a UNIQUE index besides its row key: an upsert could overwrite the wrong row.
     pub(super) has_other_unique: bool,
     /// What an UPDATE or DELETE here changes elsewhere, by a foreign key, without a trace in the log.
     pub(super) cascades: Option<Cascades>,
+    /// What its changes touch.
+    pub(super) keys: TableKeys,
+    /// The columns of those indexes; `None` when some value in them is computed by the server.
+    pub(super) unique_columns: Option<Vec<usize>>,
+    /// A change applied twice counts twice: all of them go in the order of the log.
+    pub(super) in_order: bool,
+}
+
+impl TargetTable {
+    /// Returns whether its rows are those of the source at the position that is applied, at any time.
+    pub(super) fn is_exact(&self) -> bool {
+        self.writer.is_keyless() || self.has_snapshot
+    }
 }
 
 /// A table map's table, if it is selected.
@@ -126,9 +140,14 @@ impl<'a> Tables<'a> {
         Ok(resolved)
     }
 
-    /// Forgets what is known of all tables: a schema change was applied, or another log file begins.
+    /// Forgets what is known of all tables: a schema change was applied.
     pub(super) fn forget(&mut self) {
         self.by_name.clear();
+        self.by_id.clear();
+    }
+
+    /// Forgets the numbers of tables: another log file begins, and a server that was restarted gives them anew.
+    pub(super) fn forget_numbers(&mut self) {
         self.by_id.clear();
     }
 
@@ -153,18 +172,37 @@ impl<'a> Tables<'a> {
             Err(error) => return Err(error.for_table(name)),
         };
         let key = schema.row_key().map(|key| key.index).unwrap_or_default();
-        let has_other_unique = schema.indexes.iter().any(|index| index.unique && index.name != key);
+        let others = || schema.indexes.iter().filter(|index| index.unique && index.name != key);
+        let has_other_unique = others().next().is_some();
+        let unique_columns = others()
+            .flat_map(|index| &index.parts)
+            .map(|part| part.column.filter(|&column| !schema.columns[column].generated))
+            .collect();
+        let referred = catalog::referred_columns(&mut connection, &target_name)?;
         let row_alias = self.target.facts().is_mysql_at_least(8, 0, 20);
-        let writer = TableWriter::new(schema, row_alias);
         // The target's own keys tell: before the index build only those are there that may already act.
         let cascades = if self.cascades_are_logged {
             None
         } else {
             Cascades::read(&mut connection, self.target.facts(), &target_name)?
         };
-        let source = name.clone();
-        let is_exact = self.known.standing(name, None) == Standing::Settled;
-        let table = Arc::new(TargetTable { source, writer, is_exact, has_other_unique, cascades });
+        let has_snapshot = self.known.has_snapshot(name);
+        // Nobody knows which rows are changed with one: all tables that are tied are one.
+        let is_child = schema.foreign_keys.iter().any(|key| key.cascades);
+        let is_tied = !self.cascades_are_logged && (is_child || cascades.is_some());
+        let keys = TableKeys::new(&schema, &referred, is_tied);
+        let writer = TableWriter::new(schema, row_alias);
+        let in_order = writer.is_keyless() || has_snapshot || is_tied;
+        let table = Arc::new(TargetTable {
+            source: name.clone(),
+            writer,
+            has_snapshot,
+            has_other_unique,
+            unique_columns,
+            in_order,
+            cascades,
+            keys,
+        });
         self.by_name.insert(name.clone(), Some(table.clone()));
         Ok(Some(table))
     }

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::data::GtidSet;
+use crate::data::{GtidSet, TableName};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::target::ledger::Ledger;
 use crate::wire::Connection;
 
+use super::OnDivergence;
 use super::change::{Change, Span, TransactionPart};
 use super::statements::Statements;
 
@@ -49,12 +50,23 @@ pub(super) struct Worker {
     own: GtidSet,
     low_water: LowWater,
     trimmed_at: Arc<GtidSet>,
+    /// What earlier jobs left in the open transaction.
+    carried: Committed,
 }
 
 impl Worker {
     pub(super) fn new(number: u32, connection: Connection, ledger: Ledger, low_water: LowWater) -> Self {
         let trimmed_at = low_water.get();
-        Worker { number, connection, ledger, begun: false, own: GtidSet::new(), low_water, trimmed_at }
+        Worker {
+            number,
+            connection,
+            ledger,
+            begun: false,
+            own: GtidSet::new(),
+            low_water,
+            trimmed_at,
+            carried: Committed::default(),
+        }
     }
 
     /// Runs statements in the worker's transaction, which begins with them unless it is open, and verifies every answer.
@@ -70,6 +82,52 @@ impl Worker {
         Ok(())
     }
 
+    /// Opens a transaction, unless one is open.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        if !self.begun {
+            self.connection.execute("BEGIN", "beginning a transaction")?;
+            self.begun = true;
+        }
+        Ok(())
+    }
+
+    /// Commits what was executed as a part of a window; the ledger knows that it is under way.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub(super) fn commit_part(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.begun) {
+            self.connection.execute("COMMIT", "committing a part of a window")?;
+        }
+        Ok(())
+    }
+
+    /// Takes back all that is not committed.
+    pub(super) fn rollback(&mut self) -> Result<()> {
+        self.begun = false;
+        self.connection.execute("ROLLBACK", "taking changes back").map(drop)
+    }
+
+    /// What earlier jobs left in the open transaction, for the job that commits it.
+    pub(super) fn carried(&mut self) -> &mut Committed {
+        &mut self.carried
+    }
+
+    /// Remembers this place in the open transaction, instead of an earlier one.
+    pub(super) fn set_savepoint(&mut self) -> Result<()> {
+        self.connection.execute("SAVEPOINT dts", "setting a savepoint").map(drop)
+    }
+
+    /// Takes back what came after the savepoint.
+    pub(super) fn rollback_to_savepoint(&mut self) -> Result<()> {
+        self.connection.execute("ROLLBACK TO SAVEPOINT dts", "taking changes back").map(drop)
+    }
+
+    /// Runs statements of which any number of rows may be hit, in the open transaction.
+    pub(super) fn execute_plain(&mut self, sql: &[u8]) -> Result<()> {
+        if sql.is_empty() { Ok(()) } else { self.connection.execute(sql, "making way for a row").map(drop) }
+    }
+
     /// Changes, in the worker's transaction, what a change of a parent changes elsewhere. The change itself was executed.
     ///
     /// # Errors
@@ -81,16 +139,21 @@ impl Worker {
             .map_err(|error| error.for_table(&change.table.source).at(span))
     }
 
+    /// Runs one statement of the ledger in a transaction of its own.
+    pub(super) fn note(&mut self, sql: &str, doing: &'static str) -> Result<()> {
+        self.connection.execute(sql, doing).map(drop)
+    }
+
     /// Records that `done` is applied and commits, both in the transaction of the changes.
     ///
     /// # Errors
     /// What the target answered. After a lost connection the outcome is in the row: it must be read.
     pub(super) fn commit(&mut self, done: &GtidSet) -> Result<()> {
-        self.commit_with(done, &[])
+        self.commit_with(done, None)
     }
 
-    /// Does what [`commit`](Self::commit) does, with more statements about the ledger in the same transaction.
-    pub(super) fn commit_with(&mut self, done: &GtidSet, also: &[String]) -> Result<()> {
+    /// As [`commit`](Self::commit), with one more statement in the same transaction.
+    pub(super) fn commit_with(&mut self, done: &GtidSet, more: Option<&str>) -> Result<()> {
         let low_water = self.low_water.get();
         if self.number > 0 && !Arc::ptr_eq(&low_water, &self.trimmed_at) {
             self.own = self.own.subtract(&low_water);
@@ -98,11 +161,11 @@ impl Worker {
         }
         self.own.merge(done);
         let checkpoint = self.ledger.checkpoint_statement(self.number, &self.own);
-        let end = match (self.begun, also) {
-            (true, []) => format!("{checkpoint};COMMIT"),
-            (false, []) => checkpoint,
-            (true, also) => format!("{};{checkpoint};COMMIT", also.join(";")),
-            (false, also) => format!("BEGIN;{};{checkpoint};COMMIT", also.join(";")),
+        let end = match (self.begun, more) {
+            (false, None) => checkpoint,
+            (false, Some(more)) => format!("BEGIN;{checkpoint};{more};COMMIT"),
+            (true, None) => format!("{checkpoint};COMMIT"),
+            (true, Some(more)) => format!("{checkpoint};{more};COMMIT"),
         };
         self.connection.execute(end, "recording what was applied")?;
         self.begun = false;
@@ -113,15 +176,31 @@ impl Worker {
 /// Work for a worker: changes, and a commit at the end of them.
 pub(super) type Job = Box<dyn FnOnce(&mut Worker) -> Result<Committed> + Send>;
 
+/// A change that did not fit its row.
+#[derive(Clone, Debug)]
+pub(super) struct Divergence {
+    pub(super) table: TableName,
+    pub(super) span: Arc<Span>,
+    pub(super) what: String,
+    /// What was done about it.
+    pub(super) done: OnDivergence,
+}
+
 /// What a job has made durable.
-#[derive(Default, Debug, PartialEq)]
+#[derive(Clone, Default, Debug)]
 pub(super) struct Committed {
     /// The transactions that are now applied.
     pub(super) done: GtidSet,
     pub(super) transactions: u64,
     pub(super) row_events: u64,
+    /// What was left of the row events to write.
+    pub(super) rows_written: u64,
     /// When the source committed the newest of them.
     pub(super) newest: Option<SystemTime>,
+    /// Changes that did not fit.
+    pub(super) divergences: Vec<Divergence>,
+    /// How often it was tried again because of others' locks.
+    pub(super) lock_conflicts: u64,
 }
 
 impl Committed {
@@ -171,6 +250,11 @@ impl WorkerPool {
             })
             .collect();
         WorkerPool { jobs, reports, waiting }
+    }
+
+    /// Returns how many workers there are.
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
     }
 
     /// Returns how many jobs a worker (from 0) has not reported yet.

@@ -1,7 +1,6 @@
 //! Everything that says what a migration is to do.
 use crate::binlog_applier::BinlogApplyOptions;
 use crate::checker::CheckOptions;
-use crate::data::Gtid;
 use crate::error::{Error, Result};
 use crate::full_loader::FullLoadOptions;
 use crate::source::SourceOptions;
@@ -33,9 +32,6 @@ pub struct MigrationOptions {
     pub load: FullLoadOptions,
     /// How changes are applied.
     pub apply: BinlogApplyOptions,
-    /// Schema changes of the source that an operator has carried out on the target by hand, by their GTIDs: they are left out
-    /// and recorded as such.
-    pub skip_ddl: Vec<Gtid>,
     /// How data are compared when the task gets in sync.
     pub check: CheckOptions,
     /// Validation items whose failure the operator takes on.
@@ -69,7 +65,6 @@ impl MigrationOptions {
             objects: ObjectKinds::default(),
             load: FullLoadOptions::default(),
             apply: BinlogApplyOptions::default(),
-            skip_ddl: Vec::new(),
             check: CheckOptions::default(),
             validate_ignore: Vec::new(),
         })

@@ -249,6 +249,18 @@ pub fn binlog_position(connection: &mut Connection, facts: &ServerFacts) -> Resu
     }
 }
 
+/// Returns the names and sizes of the server's binary log files, in order; `None` when the account may not ask.
+///
+/// # Errors
+/// A broken connection.
+pub fn binlog_files(connection: &mut Connection) -> Result<Option<Vec<(String, u64)>>> {
+    match connection.query("SHOW BINARY LOGS", "asking for the sizes of the binary log") {
+        Ok(rows) => Ok(Some(rows.iter().map(|row| (row.string(0), row.u64(1).unwrap_or(0))).collect())),
+        Err(error) if error.server_error().is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn gtid_variable(connection: &mut Connection, sql: &'static str) -> Result<GtidSet> {
     let row = connection.query_row(sql, "reading a GTID set")?;
     GtidSet::parse(&row.map(|row| row.string(0)).unwrap_or_default())

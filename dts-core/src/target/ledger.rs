@@ -16,6 +16,7 @@
 //!   [`SchemaChangeRow`].
 //! - `checkpoint`: one row per apply worker. Row 0 is the coordinator's: the low-water mark. A worker's row holds what it has
 //!   applied since; the set applied in all is the union of the rows.
+//! - `apply_window`: the stretch of log that several workers are applying in parts; none when all that is there is whole.
 //!
 //! The target's binary log carries these rows too (unless the load leaves it out), so that a replica of the target holds
 //! the same progress as the data, and so that a reverse channel can tell our transactions from an application's.
@@ -291,6 +292,8 @@ impl Ledger {
              NULL, worker INT UNSIGNED NOT NULL, applied LONGTEXT NOT NULL, PRIMARY KEY (task, worker)) \
              ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
             super::journal::CREATE_TABLE,
+            "CREATE TABLE IF NOT EXISTS `__dts__`.`apply_window` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
+             NULL, up_to LONGTEXT NOT NULL, PRIMARY KEY (task)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
         ] {
             connection.execute(sql, doing)?;
         }
@@ -737,6 +740,33 @@ impl Ledger {
         connection.execute(sql, "gathering the checkpoint").map(drop)
     }
 
+    /// Reads which stretch of the log several workers were applying in parts: the transactions in it.
+    ///
+    /// # Errors
+    /// What the target answered, or a set that cannot be read.
+    pub fn apply_window(&self, connection: &mut Connection) -> Result<Option<GtidSet>> {
+        let sql = format!("SELECT up_to FROM `__dts__`.`apply_window` WHERE task = {}", self.literal());
+        connection
+            .query_row(sql, "reading the window under way")?
+            .map(|row| GtidSet::parse(&row.string(0)))
+            .transpose()
+    }
+
+    /// Builds the statement that records that workers begin to apply these transactions in parts. It is durable before any
+    /// part is.
+    pub fn begin_window_statement(&self, transactions: &GtidSet) -> String {
+        format!(
+            "INSERT INTO `__dts__`.`apply_window` (task, up_to) VALUES ({}, {}) ON DUPLICATE KEY UPDATE up_to = VALUES(up_to)",
+            self.literal(),
+            quote::string_literal(&transactions.to_string())
+        )
+    }
+
+    /// Builds the statement that ends a window; it belongs into the transaction that records it as applied.
+    pub fn end_window_statement(&self) -> String {
+        format!("DELETE FROM `__dts__`.`apply_window` WHERE task = {}", self.literal())
+    }
+
     /// Makes this session the only one that applies changes for the task as that worker, for as long as it lives; waits for
     /// `seconds`. Worker 0 is the coordinator: whoever has its lock is the only applier.
     ///
@@ -770,10 +800,11 @@ impl Ledger {
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
         let task = self.literal();
-        let sql: Vec<String> = ["chunk", "table_copy", "object", "ddl", "checkpoint", "cutover", "task"]
-            .iter()
-            .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
-            .collect();
+        let sql: Vec<String> =
+            ["chunk", "table_copy", "object", "ddl", "apply_window", "checkpoint", "cutover", "task"]
+                .iter()
+                .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
+                .collect();
         connection.execute(format!("BEGIN; {}; COMMIT", sql.join("; ")), "removing the task's rows").map(drop)
     }
 

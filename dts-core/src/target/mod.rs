@@ -7,7 +7,9 @@ pub mod deferred;
 mod endpoint;
 pub mod journal;
 pub mod ledger;
+pub mod repair_mark;
 mod session_lock;
+pub mod watch_mark;
 
 pub use endpoint::{TargetEndpoint, TargetOptions};
 pub use session_lock::SessionKind;

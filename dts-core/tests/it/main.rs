@@ -2,12 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 #![allow(clippy::print_stderr, reason = "seeds and figures belong into a test's output")]
 mod apply;
+mod apply_windows;
 mod binlog_decode;
 mod cascades;
 mod check;
+mod check_live;
+mod check_structure;
 mod connect;
 mod cutover;
 mod ddl;
+mod divergence;
+mod key_identity;
 mod keyless;
 mod migrate;
 mod spool;

@@ -61,6 +61,11 @@ impl KnownTables {
         self.inner().wants_copy
     }
 
+    /// Returns whether a table's rows came from an exact snapshot.
+    pub(in super::super) fn has_snapshot(&self, table: &TableName) -> bool {
+        self.inner().row(table).is_some_and(|row| row.snapshot_position.is_some())
+    }
+
     /// Returns whether a change is in a table's rows already.
     pub(in super::super) fn is_in_rows(&self, table: &TableName, gtid: Option<&Span>) -> bool {
         let inner = self.inner();
