@@ -11,6 +11,7 @@ mod check_structure;
 mod chunks;
 mod connect;
 mod cutover;
+mod ddl;
 mod divergence;
 mod key_identity;
 mod keyless;
