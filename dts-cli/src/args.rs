@@ -260,6 +260,33 @@ pub(crate) struct CheckArgs {
     /// Seed of the choice of chunks, to repeat a partial check
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Who hashes the rows: both servers, or this program from all their cells [default: the task file's check.method]
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub(crate) method: Option<MethodChoice>,
+    /// Chunks compared at the same time [default: the task file's check.threads]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub(crate) threads: Option<u64>,
+    /// Show the values of differing columns, not only their names
+    #[arg(long)]
+    pub(crate) show_values: bool,
+    /// Write statements into this file that would make the target's differing rows equal to the source's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) repair_sql: Option<PathBuf>,
+    /// Repair differing rows on the target, and compare them again
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Compare everything, also what a check that was killed had found equal
+    #[arg(long)]
+    pub(crate) fresh: bool,
+}
+
+/// Who hashes the rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum MethodChoice {
+    /// The servers
+    Digest,
+    /// This program
+    Stream,
 }
 
 /// What a check compares.

@@ -8,6 +8,7 @@
 //! The work goes in rounds. A wish to pause, stop or complete ends the round; a completion that is refused (the source is
 //! still being written) begins the next one.
 mod desk;
+mod nearness;
 mod serve;
 mod service;
 
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dts_core::checker::{CheckMode, CheckOptions, CheckProgress, CheckReport};
-use dts_core::error::{Error, ErrorKind, Recovery, Result, Side};
+use dts_core::error::{Error, ErrorKind, Recovery, Result};
 use dts_core::full_loader::RateLimit;
 use dts_core::migration::{RunReport, State, Until};
 use dts_core::progress::Progress;
@@ -192,11 +193,14 @@ impl<'a> Runner<'a> {
             self.advance(State::Queued, "started by hand", None)?;
         }
         self.advance(State::Validating, "validation", None)?;
-        let validated = self.attended(None, || self.job.engine.validate(&self.stop));
-        if let Some(lost) = self.desk().lease_lost.take() {
-            return Err(lost);
-        }
+        let round = self.desk().round.clone();
+        let validated = self.unless_lost(self.attended(None, || self.job.engine.validate(&round)))?;
+        let ending = self.take_ending();
         match validated {
+            _ if ending.as_ref().is_some_and(|ending| ending.what == What::Stop) => {
+                self.advance(State::Stopping, "dts stop", None)?;
+                self.end_broken_off(ending, self.finish(What::Stop))
+            }
             Ok(report) => {
                 let document = ValidationDocument::from(&report);
                 let text = serde_json::to_string(&document).unwrap_or_default();
@@ -216,10 +220,28 @@ impl<'a> Runner<'a> {
                     State::Queued | State::Scheduled => State::Paused,
                     _ => State::Created,
                 };
+                if error.is_interrupted() {
+                    self.advance(back, "the validation was broken off", None)?;
+                    let outcome = Outcome { ended_by: Some(What::Pause), ..Outcome::default() };
+                    return self.end_broken_off(ending, Ok(outcome));
+                }
                 self.advance(back, "the validation could not find out", Some(&ErrorDocument::from(&error)))?;
                 Err(error)
             }
         }
+    }
+
+    /// Answers whoever ended a validation.
+    fn end_broken_off(&self, ending: Option<Ending>, finished: Result<Outcome>) -> Result<ValidationReport> {
+        let answer = match &finished {
+            Ok(outcome) => {
+                let (document, text) = ending::answer(self.job.task, self.desk().state, outcome);
+                Answer::done(document, text)
+            }
+            Err(error) => Answer::failed(error),
+        };
+        self.answer_ending(ending.and_then(|ending| ending.request), &answer);
+        finished.and_then(|_| Err(ErrorKind::Interrupted.into()))
     }
 
     /// Works until the goal is reached. The task must be validated.
@@ -230,7 +252,7 @@ impl<'a> Runner<'a> {
     pub(crate) fn run(&self, goal: Goal) -> Result<Outcome> {
         self.advance(State::Running, "run", None)?;
         let result = self.attended(Some(goal), || self.rounds(goal));
-        self.unless_lost(result)
+        self.unless_lost(result)?
     }
 
     /// Ends the task, which rests: stops it for good or completes it.
@@ -238,6 +260,7 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// What the engine returns. A completion that was interrupted or refused leaves the task paused, one that failed failed.
     pub(crate) fn end(&self, what: What) -> Result<Outcome> {
+        let before = self.desk().state;
         self.end_round(Ending { what, request: None }, "asked for")?;
         self.take_ending();
         let result = self.attended(Some(Goal::Synced), || {
@@ -245,25 +268,21 @@ impl<'a> Runner<'a> {
             if let Err(error) = &result
                 && !self.desk().state.is_final()
             {
-                if is_still_written(error) {
-                    self.advance(
-                        State::Paused,
-                        "the completion was refused",
-                        Some(&ErrorDocument::from(error)),
-                    )?;
+                if is_refusal(error) && matches!(before, State::Paused | State::Failed) {
+                    self.advance(before, "it was refused", Some(&ErrorDocument::from(error)))?;
                 } else {
                     self.rest(error)?;
                 }
             }
             result
         });
-        self.unless_lost(result)
+        self.unless_lost(result)?
     }
 
-    fn unless_lost<T>(&self, result: Result<T>) -> Result<T> {
+    fn unless_lost<T>(&self, result: T) -> Result<T> {
         match self.desk().lease_lost.take() {
             Some(lost) => Err(lost),
-            None => result,
+            None => Ok(result),
         }
     }
 
@@ -302,8 +321,8 @@ impl<'a> Runner<'a> {
                 }
                 Err(error) => {
                     let answer = Answer::failed(&error);
-                    if is_still_written(&error) && !self.stop.is_stopped() {
-                        self.advance(State::Running, "the completion was refused", None)?;
+                    if is_refusal(&error) && !self.stop.is_stopped() {
+                        self.advance(State::Running, "it was refused", None)?;
                         self.answer_ending(ending.request, &answer);
                         continue;
                     }
@@ -326,7 +345,12 @@ impl<'a> Runner<'a> {
                 // A task whose target is gone must be stoppable, too.
                 let remains = match self.job.engine.end(&round) {
                     Ok(remains) => Some(remains),
-                    Err(error) if error.is_interrupted() => return Err(error),
+                    Err(error)
+                        if error.is_interrupted()
+                            || matches!(error.kind(), ErrorKind::IllegalState { .. }) =>
+                    {
+                        return Err(error);
+                    }
                     Err(error) => {
                         self.console
                             .note(&format!("what is left on the target could not be looked at: {error}"));
@@ -395,7 +419,7 @@ impl<'a> Runner<'a> {
         if self.job.check.mode == CheckMode::None {
             return;
         }
-        while !desk::is_near(&self.desk().progress.snapshot()) {
+        while !self.in_sync_once.is_stopped() {
             if stop.sleep(LOOK_EVERY).is_err() {
                 return;
             }
@@ -532,9 +556,9 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Returns whether a completion was refused because the source does not come to rest.
-fn is_still_written(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::IllegalState { .. }) && error.side() == Some(Side::Source)
+/// Returns whether the engine refused an action and has changed nothing: the source is still being written, for example.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::IllegalState { .. })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -55,6 +55,9 @@ pub(crate) fn completed(document: &CompletionDocument) -> String {
         created.push(counted(document.views as u64, "later view"));
     }
     line("created", &created.join(", "));
+    if document.counters > 0 {
+        line("AUTO_INCREMENT", &format!("raised on {}", counted(document.counters as u64, "table")));
+    }
     for rewrite in &document.rewrites {
         line("rewritten", rewrite);
     }

@@ -1,6 +1,8 @@
 //! The documents for programs. Their names and forms are part of what scripts rely on: fields may be added, never
 //! renamed or removed.
-use dts_core::checker::{CheckMode, CheckReport, Conclusion, DifferenceKind};
+use dts_core::checker::{
+    CheckMode, CheckReport, ColumnValues, Conclusion, DifferenceKind, StructureReport, WritersReport,
+};
 use dts_core::data::Position;
 use dts_core::error::Error;
 use dts_core::migration::{CompletionReport, Remains, State};
@@ -59,6 +61,8 @@ pub(crate) struct StatusDocument {
     pub(crate) applied_position: Option<String>,
     pub(crate) target_position: Option<String>,
     pub(crate) retries: u64,
+    pub(crate) divergences: u64,
+    pub(crate) conflicts: u64,
     pub(crate) allowed_actions: Vec<String>,
     pub(crate) next_action: String,
     pub(crate) error: Option<ErrorDocument>,
@@ -133,7 +137,11 @@ pub(crate) struct CheckDocument {
     mode: &'static str,
     seed: Option<u64>,
     pub(crate) rows_compared: u64,
+    /// Chunks that a check that was killed had found equal, and that were not compared again.
+    chunks_resumed: u64,
     tables: Vec<TableCheckDocument>,
+    structure: Option<StructureReport>,
+    target_writers: Option<WritersReport>,
 }
 
 #[derive(Debug, Serialize)]
@@ -148,6 +156,7 @@ struct TableCheckDocument {
     chunks_different: u64,
     differences: Vec<DifferenceDocument>,
     differences_count: u64,
+    rows_repaired: u64,
     rows_unsettled: u64,
     incomplete: Option<String>,
     skipped: Option<String>,
@@ -158,6 +167,9 @@ struct DifferenceDocument {
     key: Map<String, Value>,
     kind: &'static str,
     columns: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    values: Vec<ColumnValues>,
+    repaired: bool,
 }
 
 impl From<&CheckReport> for CheckDocument {
@@ -172,6 +184,7 @@ impl From<&CheckReport> for CheckDocument {
             chunks_total: table.chunks_total,
             chunks_different: table.chunks_different,
             differences_count: table.differences_count,
+            rows_repaired: table.rows_repaired,
             rows_unsettled: table.rows_unsettled,
             incomplete: table.incomplete.clone(),
             differences: table
@@ -185,6 +198,8 @@ impl From<&CheckReport> for CheckDocument {
                         .collect(),
                     kind: difference_kind(difference.kind),
                     columns: difference.columns.clone(),
+                    values: difference.values.clone(),
+                    repaired: difference.repaired,
                 })
                 .collect(),
             skipped: table.skipped.clone(),
@@ -194,7 +209,10 @@ impl From<&CheckReport> for CheckDocument {
             mode: check_mode(report.mode),
             seed: report.seed,
             rows_compared: report.rows_compared,
+            chunks_resumed: report.chunks_resumed,
             tables: tables.collect(),
+            structure: report.structure.clone(),
+            target_writers: report.target_writers.clone(),
         }
     }
 }
@@ -243,6 +261,8 @@ pub(crate) struct CompletionDocument {
     pub(crate) events: usize,
     pub(crate) programs: usize,
     pub(crate) views: usize,
+    /// Tables whose AUTO_INCREMENT was raised.
+    pub(crate) counters: usize,
     pub(crate) rewrites: Vec<String>,
     pub(crate) seconds: f64,
 }
@@ -262,6 +282,7 @@ impl CompletionDocument {
             events: report.events,
             programs: report.programs,
             views: report.views,
+            counters: report.counters,
             rewrites: report.rewrites.clone(),
             seconds: report.elapsed.as_secs_f64(),
         }
