@@ -9,6 +9,7 @@ mod connect;
 mod cutover;
 mod keyless;
 mod migrate;
+mod source_weather;
 mod spool;
 mod structure;
 mod support;
