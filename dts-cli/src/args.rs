@@ -92,6 +92,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// End a task as planned, at lag 0: triggers and events are created, positions recorded
     Complete(CompleteArgs),
+    /// Move the application's writes to the target: gate, drain, open; it can be run again at any point
+    Cutover(CutoverArgs),
     /// Remove what dts keeps of a task that has ended
     Clean(CleanArgs),
     /// Print a completion script for a shell
@@ -205,6 +207,57 @@ pub(crate) struct CompleteArgs {
     pub(crate) immediately: bool,
 }
 
+/// `dts cutover`
+#[derive(Debug, clap::Args)]
+pub(crate) struct CutoverArgs {
+    /// The task's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// How applications are kept from writing on the source: read-only (SET GLOBAL read_only), lock-accounts (lock every account
+    /// but the servers' own, and end their sessions), hook=CMD (a command that is called with `close` or `open`), or none (you
+    /// have done it)
+    #[arg(long, value_name = "GATE", value_parser = gate, required_unless_present = "abort")]
+    pub(crate) gate: Option<GateChoice>,
+    /// Only look: what would be done, and what would stop it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not begin while the target needs longer than this to follow
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) max_lag: u64,
+    /// Open the gate again when sessions or changes are still left after this time
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) patience: u64,
+    /// Users that are no applications: neither locked nor waited for; separated by commas
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    pub(crate) keep: Vec<String>,
+    /// Take a cut-over back that was cut short: applications write on the source again. A gate that was a command must be given
+    /// once more
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) abort: bool,
+}
+
+/// How the gate is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum GateChoice {
+    ReadOnly,
+    LockAccounts,
+    /// By this command.
+    Hook(String),
+    None,
+}
+
+fn gate(text: &str) -> Result<GateChoice, String> {
+    match text {
+        "read-only" => Ok(GateChoice::ReadOnly),
+        "lock-accounts" => Ok(GateChoice::LockAccounts),
+        "none" => Ok(GateChoice::None),
+        _ => match text.strip_prefix("hook=").map(str::trim) {
+            Some(command) if !command.is_empty() => Ok(GateChoice::Hook(command.to_owned())),
+            _ => Err("expected read-only, lock-accounts, hook=CMD or none".to_owned()),
+        },
+    }
+}
+
 /// `dts clean`
 #[derive(Debug, clap::Args)]
 pub(crate) struct CleanArgs {
@@ -260,6 +313,33 @@ pub(crate) struct CheckArgs {
     /// Seed of the choice of chunks, to repeat a partial check
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Who hashes the rows: both servers, or this program from all their cells [default: the task file's check.method]
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub(crate) method: Option<MethodChoice>,
+    /// Chunks compared at the same time [default: the task file's check.threads]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub(crate) threads: Option<u64>,
+    /// Show the values of differing columns, not only their names
+    #[arg(long)]
+    pub(crate) show_values: bool,
+    /// Write statements into this file that would make the target's differing rows equal to the source's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) repair_sql: Option<PathBuf>,
+    /// Repair differing rows on the target, and compare them again
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Compare everything, also what a check that was killed had found equal
+    #[arg(long)]
+    pub(crate) fresh: bool,
+}
+
+/// Who hashes the rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum MethodChoice {
+    /// The servers
+    Digest,
+    /// This program
+    Stream,
 }
 
 /// What a check compares.

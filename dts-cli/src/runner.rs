@@ -8,6 +8,7 @@
 //! The work goes in rounds. A wish to pause, stop or complete ends the round; a completion that is refused (the source is
 //! still being written) begins the next one.
 mod desk;
+mod nearness;
 mod serve;
 mod service;
 
@@ -15,12 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dts_core::checker::{CheckMode, CheckOptions, CheckProgress, CheckReport};
-use dts_core::error::{Error, ErrorKind, Recovery, Result, Side};
+use dts_core::error::{Error, ErrorKind, Recovery, Result, Stage};
 use dts_core::full_loader::RateLimit;
 use dts_core::migration::{RunReport, State, Until};
 use dts_core::progress::Progress;
 use dts_core::stop::StopToken;
 use dts_core::validator::{ItemResult, TaskType, ValidationReport};
+use serde_json::{Value, json};
 
 pub(crate) use serve::What;
 pub(crate) use service::{Call, Service};
@@ -28,13 +30,13 @@ pub(crate) use service::{Call, Service};
 use self::desk::Desk;
 use self::serve::Ending;
 use crate::config::TaskFile;
-use crate::engine::Engine;
+use crate::engine::{CutoverWish, Engine};
 use crate::notify::{Change, Notifier};
 use crate::output::Console;
 use crate::output::json::{
-    CheckDocument, CompletionDocument, ErrorDocument, RemainsDocument, ValidationDocument,
+    CheckDocument, CompletionDocument, CutoverDocument, ErrorDocument, RemainsDocument, ValidationDocument,
 };
-use crate::output::{check, ending, format};
+use crate::output::{check, cutover, ending, format};
 use crate::store::{Answer, Lease, Store};
 
 /// How often counters are looked at, and what others ask for.
@@ -87,6 +89,8 @@ pub(crate) struct Outcome {
     pub(crate) ended_by: Option<What>,
     /// How the task was completed.
     pub(crate) completion: Option<CompletionDocument>,
+    /// How the writers went over.
+    pub(crate) cutover: Option<CutoverDocument>,
     /// What a task that was stopped for good has left.
     pub(crate) remains: Option<RemainsDocument>,
 }
@@ -192,11 +196,18 @@ impl<'a> Runner<'a> {
             self.advance(State::Queued, "started by hand", None)?;
         }
         self.advance(State::Validating, "validation", None)?;
-        let validated = self.attended(None, || self.job.engine.validate(&self.stop));
-        if let Some(lost) = self.desk().lease_lost.take() {
-            return Err(lost);
-        }
+        let round = self.desk().round.clone();
+        let validated = self.unless_lost(self.attended(None, || self.job.engine.validate(&round)))?;
+        let ending = self.take_ending();
         match validated {
+            _ if ending.as_ref().is_some_and(|ending| ending.what == What::Stop) => {
+                self.advance(State::Stopping, "dts stop", None)?;
+                let finished = match &ending {
+                    Some(ending) => self.finish(ending),
+                    None => Err(Error::internal("a validation ended for nothing")),
+                };
+                self.end_broken_off(ending, finished)
+            }
             Ok(report) => {
                 let document = ValidationDocument::from(&report);
                 let text = serde_json::to_string(&document).unwrap_or_default();
@@ -216,10 +227,28 @@ impl<'a> Runner<'a> {
                     State::Queued | State::Scheduled => State::Paused,
                     _ => State::Created,
                 };
+                if error.is_interrupted() {
+                    self.advance(back, "the validation was broken off", None)?;
+                    let outcome = Outcome { ended_by: Some(What::Pause), ..Outcome::default() };
+                    return self.end_broken_off(ending, Ok(outcome));
+                }
                 self.advance(back, "the validation could not find out", Some(&ErrorDocument::from(&error)))?;
                 Err(error)
             }
         }
+    }
+
+    /// Answers whoever ended a validation.
+    fn end_broken_off(&self, ending: Option<Ending>, finished: Result<Outcome>) -> Result<ValidationReport> {
+        let answer = match &finished {
+            Ok(outcome) => {
+                let (document, text) = ending::answer(self.job.task, self.desk().state, outcome);
+                Answer::done(document, text)
+            }
+            Err(error) => Answer::failed(error),
+        };
+        self.answer_ending(ending.and_then(|ending| ending.request), &answer);
+        finished.and_then(|_| Err(ErrorKind::Interrupted.into()))
     }
 
     /// Works until the goal is reached. The task must be validated.
@@ -230,7 +259,7 @@ impl<'a> Runner<'a> {
     pub(crate) fn run(&self, goal: Goal) -> Result<Outcome> {
         self.advance(State::Running, "run", None)?;
         let result = self.attended(Some(goal), || self.rounds(goal));
-        self.unless_lost(result)
+        self.unless_lost(result)?
     }
 
     /// Ends the task, which rests: stops it for good or completes it.
@@ -238,32 +267,42 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// What the engine returns. A completion that was interrupted or refused leaves the task paused, one that failed failed.
     pub(crate) fn end(&self, what: What) -> Result<Outcome> {
-        self.end_round(Ending { what, request: None }, "asked for")?;
+        self.end_with(what, Value::Null)
+    }
+
+    /// Moves the writers to the target; the task rests.
+    ///
+    /// # Errors
+    /// What the engine returns. A cut-over that was taken back leaves the task as it was.
+    pub(crate) fn cut_over(&self, wish: &CutoverWish) -> Result<Outcome> {
+        self.end_with(What::CutOver, json!(wish))
+    }
+
+    fn end_with(&self, what: What, payload: Value) -> Result<Outcome> {
+        let before = self.desk().state;
+        let ending = Ending { what, payload, request: None };
+        self.end_round(ending.clone(), "asked for")?;
         self.take_ending();
         let result = self.attended(Some(Goal::Synced), || {
-            let result = self.finish(what);
+            let result = self.finish(&ending);
             if let Err(error) = &result
                 && !self.desk().state.is_final()
             {
-                if is_still_written(error) {
-                    self.advance(
-                        State::Paused,
-                        "the completion was refused",
-                        Some(&ErrorDocument::from(error)),
-                    )?;
+                if is_refusal(error) && matches!(before, State::Paused | State::Failed) {
+                    self.advance(before, "it was refused", Some(&ErrorDocument::from(error)))?;
                 } else {
                     self.rest(error)?;
                 }
             }
             result
         });
-        self.unless_lost(result)
+        self.unless_lost(result)?
     }
 
-    fn unless_lost<T>(&self, result: Result<T>) -> Result<T> {
+    fn unless_lost<T>(&self, result: T) -> Result<T> {
         match self.desk().lease_lost.take() {
             Some(lost) => Err(lost),
-            None => result,
+            None => Ok(result),
         }
     }
 
@@ -287,12 +326,16 @@ impl<'a> Runner<'a> {
             let Some(ending) = self.take_ending() else { return self.settle(goal, result) };
             let finished = match (ending.what, result) {
                 // What failed by itself has failed, whatever was wished meanwhile; but a wish to stop it for good stays.
-                (What::Pause | What::Complete { .. }, Err(error)) if !error.is_interrupted() => Err(error),
+                (What::Pause | What::Complete { .. } | What::CutOver, Err(error))
+                    if !error.is_interrupted() =>
+                {
+                    Err(error)
+                }
                 // It was done just before the wish came.
                 (What::Pause, Ok(outcome)) => self
                     .settle(goal, Ok(outcome))
                     .map(|outcome| Outcome { ended_by: Some(What::Pause), ..outcome }),
-                (what, _) => self.finish(what),
+                _ => self.finish(&ending),
             };
             match finished {
                 Ok(outcome) => {
@@ -302,8 +345,8 @@ impl<'a> Runner<'a> {
                 }
                 Err(error) => {
                     let answer = Answer::failed(&error);
-                    if is_still_written(&error) && !self.stop.is_stopped() {
-                        self.advance(State::Running, "the completion was refused", None)?;
+                    if is_refusal(&error) && !self.stop.is_stopped() {
+                        self.advance(State::Running, "it was refused", None)?;
                         self.answer_ending(ending.request, &answer);
                         continue;
                     }
@@ -316,7 +359,8 @@ impl<'a> Runner<'a> {
     }
 
     /// Does what the round was ended for.
-    fn finish(&self, what: What) -> Result<Outcome> {
+    fn finish(&self, ending: &Ending) -> Result<Outcome> {
+        let what = ending.what;
         let round = self.stop.child();
         self.desk().round = round.clone();
         let mut outcome = Outcome { ended_by: Some(what), ..Outcome::default() };
@@ -326,7 +370,12 @@ impl<'a> Runner<'a> {
                 // A task whose target is gone must be stoppable, too.
                 let remains = match self.job.engine.end(&round) {
                     Ok(remains) => Some(remains),
-                    Err(error) if error.is_interrupted() => return Err(error),
+                    Err(error)
+                        if error.is_interrupted()
+                            || matches!(error.kind(), ErrorKind::IllegalState { .. }) =>
+                    {
+                        return Err(error);
+                    }
                     Err(error) => {
                         self.console
                             .note(&format!("what is left on the target could not be looked at: {error}"));
@@ -341,11 +390,29 @@ impl<'a> Runner<'a> {
             What::Complete { immediately } => {
                 let report =
                     self.patiently(|| self.job.engine.complete(immediately, &round, &self.fresh_progress()))?;
-                let document = CompletionDocument::new(self.job.task, &report);
+                let document = CompletionDocument::new(self.job.task, immediately, &report);
                 self.desk().target_position.clone_from(&report.target_position);
                 self.record("completion", &document)?;
                 self.advance(State::Completed, "completed", None)?;
                 outcome.completion = Some(document);
+            }
+            What::CutOver => {
+                let wish = CutoverWish::from_json(&ending.payload)?;
+                let say = |line: &str| match ending.request {
+                    Some(id) => {
+                        if let Err(error) = self.desk().store.add_line(id, false, line) {
+                            log::warn!("a line of an answer could not be written: {error}");
+                        }
+                    }
+                    None => self.console.text(line),
+                };
+                let report =
+                    self.job.engine.cutover(&wish, true, &round, &|step| say(&cutover::step(step)))?;
+                let document = CutoverDocument::new(self.job.task, &report);
+                self.desk().target_position.clone_from(&report.target_position);
+                self.record("cutover", &document)?;
+                self.advance(State::Completed, "cut over", None)?;
+                outcome.cutover = Some(document);
             }
         }
         Ok(outcome)
@@ -395,7 +462,7 @@ impl<'a> Runner<'a> {
         if self.job.check.mode == CheckMode::None {
             return;
         }
-        while !desk::is_near(&self.desk().progress.snapshot()) {
+        while !self.in_sync_once.is_stopped() {
             if stop.sleep(LOOK_EVERY).is_err() {
                 return;
             }
@@ -532,9 +599,9 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Returns whether a completion was refused because the source does not come to rest.
-fn is_still_written(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::IllegalState { .. }) && error.side() == Some(Side::Source)
+/// Returns whether the engine refused an action and has changed nothing: the source is still being written, for example.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::IllegalState { .. }) || error.stage() == Some(Stage::CutOver)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -539,6 +539,7 @@ struct Inner {
     side: Option<Side>,
     table: Option<TableName>,
     position: Option<String>,
+    key: Option<String>,
     hint: Option<Cow<'static, str>>,
 }
 
@@ -577,6 +578,11 @@ impl Error {
     /// Returns the table it is about, when that is known.
     pub fn table(&self) -> Option<&TableName> {
         self.0.table.as_ref()
+    }
+
+    /// Returns which row it is about, as text for the operator's eyes: row content, so it is in neither `Display` nor `Debug`.
+    pub fn key(&self) -> Option<&str> {
+        self.0.key.as_deref()
     }
 
     /// Returns the side it came from, when that is known.
@@ -632,6 +638,13 @@ impl Error {
         self
     }
 
+    /// Adds which row it is about, unless it is known already. It is shown only by who asks for [`key`](Self::key).
+    #[must_use]
+    pub fn for_key(mut self, key: impl Into<String>) -> Self {
+        self.0.key.get_or_insert_with(|| key.into());
+        self
+    }
+
     /// Replaces the general hint of the kind by one that fits the case.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
@@ -656,7 +669,15 @@ impl Error {
 
 impl From<ErrorKind> for Error {
     fn from(kind: ErrorKind) -> Self {
-        Error(Box::new(Inner { kind, stage: None, side: None, table: None, position: None, hint: None }))
+        Error(Box::new(Inner {
+            kind,
+            stage: None,
+            side: None,
+            table: None,
+            position: None,
+            key: None,
+            hint: None,
+        }))
     }
 }
 
@@ -705,6 +726,13 @@ mod tests {
         let error =
             Error::from(ErrorKind::Interrupted).on(Side::Source).on(Side::Target).in_stage(Stage::Apply);
         assert_eq!(error.to_string(), "[DTS-8001] interrupted; stage apply; source");
+    }
+
+    #[test]
+    fn a_key_is_for_who_asks() {
+        let error = Error::from(ErrorKind::NoKey).for_key("id = 4711");
+        assert_eq!(error.key(), Some("id = 4711"));
+        assert!(!format!("{error} {error:?}").contains("4711"));
     }
 
     #[test]

@@ -193,6 +193,10 @@ pub struct ProgressSnapshot {
     pub lag: Option<Duration>,
     /// How often something was tried again.
     pub retries: u64,
+    /// Transactions that had to wait for another one that touches the same rows, in this run.
+    pub conflicts: u64,
+    /// Changes that did not fit the target's row, and were repaired or left out as `apply.on_divergence` says, in this run.
+    pub divergences: u64,
     /// The newest position known of the source.
     pub source_position: Option<Position>,
     /// What is durable on the target.
@@ -228,6 +232,8 @@ struct Shared {
     /// Milliseconds; -1 while unknown.
     lag_ms: AtomicI64,
     retries: AtomicU64,
+    divergences: AtomicU64,
+    conflicts: AtomicU64,
     in_sync: AtomicBool,
     positions: Mutex<(Option<Position>, Option<Position>)>,
     log_name: Mutex<Option<String>>,
@@ -330,6 +336,16 @@ impl Progress {
         *lock(&self.0.log_name) = name.map(str::to_owned);
     }
 
+    /// Counts transactions that had to wait for another one.
+    pub fn add_conflicts(&self, count: u64) {
+        self.0.conflicts.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Counts changes that did not fit the target's row and did not stop the task.
+    pub fn add_divergences(&self, count: u64) {
+        self.0.divergences.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Sets the newest position known of the source.
     pub fn set_source_position(&self, position: Position) {
         lock(&self.0.positions).0 = Some(position);
@@ -396,6 +412,8 @@ impl Progress {
             spool_bytes: self.0.spool_bytes.load(Ordering::Relaxed),
             lag: u64::try_from(self.0.lag_ms.load(Ordering::Relaxed)).ok().map(Duration::from_millis),
             retries: self.0.retries.load(Ordering::Relaxed),
+            conflicts: self.0.conflicts.load(Ordering::Relaxed),
+            divergences: self.0.divergences.load(Ordering::Relaxed),
             source_position,
             applied_position,
             in_sync: self.0.in_sync.load(Ordering::Relaxed),

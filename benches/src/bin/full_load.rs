@@ -1,31 +1,36 @@
 //! Whole-process comparison of the full copy: dts, mydumper + myloader, mysqldump | mysql, and the floor that the target
-//! itself sets (LOAD DATA INFILE from ready-made files, one connection a table, the index added after).
+//! itself sets (LOAD DATA INFILE from ready-made files, one connection a table, the indexes added after).
 //!
-//! `cargo build --release -p dts-cli && cargo run --release -p dts-bench --bin full_load -- [ROUNDS] [ROWS]`
+//! `cargo build --release -p dts-cli && cargo run --release -p dts-bench --bin full_load -- [ROUNDS] [ROWS] [--data SET]`
 //!
-//! Needs sysbench for the data; a peer that is not installed is left out and named. All run in turn within each round, on
-//! the same two servers: MySQL 5.6 to MySQL 9.7 with durable defaults.
+//! ROUNDS is 5, SET is sysbench, mixed or blob, ROWS (of each table) depends on it. sysbench is needed for its own set; a
+//! peer that is not installed is left out and named. All run in turn within each round, on the same two servers: MySQL 5.6
+//! to MySQL 9.7 with durable defaults.
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use dts_bench::{Usage, measure, median};
+use dts_bench::data::{DATABASE, DataSet};
+use dts_bench::{Usage, measure, measure_pipe, median};
 use dts_testbed::{Server, ServerOptions, Version};
-
-const TABLES: u64 = 2;
 
 /// A name and what to run.
 type Tool<'a> = (&'static str, Box<dyn FnMut() -> Usage + 'a>);
 
-struct Result {
+/// What one round of a tool took.
+struct Round {
+    client: Usage,
+    source_cpu: f64,
+    target_cpu: f64,
+}
+
+struct Outcome {
     tool: &'static str,
-    usage: Vec<(Usage, f64, f64)>,
+    rounds: Vec<Round>,
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let rounds: usize = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(5);
-    let rows: u64 = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(500_000);
+    let Arguments { rounds, rows, set } = Arguments::parse();
     let dts = dts_program();
     let source =
         Server::start(ServerOptions::new(Version::Mysql56).rds_like().buffer_pool_mib(1024)).expect("source");
@@ -37,11 +42,12 @@ fn main() {
     )
     .expect("target");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    prepare(&source, rows);
-    let files = dump_files(&source, folder.path());
+    set.fill(&source, rows);
+    let tables: Vec<FloorTable> =
+        set.tables().iter().map(|name| FloorTable::dump(&source, name, folder.path())).collect();
 
     let mut tools: Vec<Tool<'_>> = vec![
-        ("floor: LOAD DATA INFILE", Box::new(|| floor(&source, &target, &files))),
+        ("floor: LOAD DATA INFILE", Box::new(|| floor(&target, &tables))),
         ("dts, binlog off", Box::new(|| run_dts(&dts, &source, &target, folder.path(), "off"))),
         ("dts, binlog on", Box::new(|| run_dts(&dts, &source, &target, folder.path(), "on"))),
     ];
@@ -50,33 +56,75 @@ fn main() {
     } else {
         println!("mydumper is not installed: left out");
     }
-    if has("mariadb-dump") {
+    if target.installation().client_program("mysqldump").is_some() {
         tools.push(("mysqldump | mysql", Box::new(|| mysqldump(&source, &target))));
+    } else {
+        println!("mysqldump is not with the target's server: left out");
     }
-    let mut results: Vec<Result> = tools.iter().map(|(tool, _)| Result { tool, usage: Vec::new() }).collect();
+    let mut outcomes: Vec<Outcome> =
+        tools.iter().map(|(tool, _)| Outcome { tool, rounds: Vec::new() }).collect();
     for round in 1..=rounds {
-        for ((tool, run), result) in tools.iter_mut().zip(&mut results) {
+        for ((tool, run), outcome) in tools.iter_mut().zip(&mut outcomes) {
             target.exec("DROP DATABASE IF EXISTS sbtest; DROP DATABASE IF EXISTS __dts__");
             let before = (source.cpu_seconds(), target.cpu_seconds());
-            let usage = run();
-            let cpu = (source.cpu_seconds() - before.0, target.cpu_seconds() - before.1);
-            println!("round {round} {tool:26} {:7.2} s wall {:6.2} s client CPU", usage.wall, usage.cpu);
-            check_counts(&target, rows);
-            result.usage.push((usage, cpu.0, cpu.1));
+            let client = run();
+            let (source_cpu, target_cpu) = (source.cpu_seconds() - before.0, target.cpu_seconds() - before.1);
+            println!(
+                "round {round} {tool:26} {:7.2} s wall {:6.2} s client CPU {source_cpu:6.2} s source CPU {target_cpu:6.2} s target CPU \
+                 {:6.0} MiB (load {})",
+                client.wall,
+                client.cpu,
+                client.rss_mib,
+                load_average(),
+            );
+            for table in set.tables() {
+                let count: u64 = target.query_one(&format!("SELECT COUNT(*) FROM {DATABASE}.{table}"));
+                assert_eq!(count, rows, "{tool}: rows of {table}");
+            }
+            outcome.rounds.push(Round { client, source_cpu, target_cpu });
         }
     }
-    print(&results, rows);
+    print(&outcomes, set, rows);
 }
 
-fn print(results: &[Result], rows: u64) {
+struct Arguments {
+    rounds: usize,
+    rows: u64,
+    set: DataSet,
+}
+
+impl Arguments {
+    fn parse() -> Arguments {
+        let mut numbers = Vec::new();
+        let mut set = DataSet::Sysbench;
+        let mut words = std::env::args().skip(1);
+        while let Some(word) = words.next() {
+            if word == "--data" {
+                set = words.next().unwrap_or_default().parse().expect("--data");
+            } else {
+                numbers.push(word.parse::<u64>().expect("[ROUNDS] [ROWS] [--data SET]"));
+            }
+        }
+        let rounds = numbers.first().copied().unwrap_or(5);
+        Arguments {
+            rounds: usize::try_from(rounds).expect("few rounds"),
+            rows: numbers.get(1).copied().unwrap_or(set.rows_default()),
+            set,
+        }
+    }
+}
+
+fn print(outcomes: &[Outcome], set: DataSet, rows: u64) {
     let wall = |tool: &str| {
-        results
+        outcomes
             .iter()
-            .find(|result| result.tool.starts_with(tool))
-            .map_or(0.0, |result| median(result.usage.iter().map(|u| u.0.wall)))
+            .find(|outcome| outcome.tool.starts_with(tool))
+            .map(|outcome| outcome.rounds.iter().map(|round| round.client.wall).collect::<Vec<_>>())
+            .unwrap_or_default()
     };
     let (floor, peer) = (wall("floor"), wall("mydumper"));
-    println!("\n{TABLES} x {rows} rows, medians; ratios of wall time\n");
+    let total = rows * set.tables().len() as u64;
+    println!("\n{set}: {} x {rows} rows, medians; ratios of the median wall times\n", set.tables().len());
     println!(
         "{:26} {:>8} {:>9} {:>11} {:>11} {:>11} {:>9} {:>8} {:>11}",
         "tool",
@@ -89,21 +137,42 @@ fn print(results: &[Result], rows: u64) {
         "x floor",
         "x mydumper"
     );
-    for result in results {
-        let of = |f: &dyn Fn(&(Usage, f64, f64)) -> f64| median(result.usage.iter().map(f));
-        let wall = of(&|u| u.0.wall);
+    for outcome in outcomes {
+        let of = |value: &dyn Fn(&Round) -> f64| median(outcome.rounds.iter().map(value));
+        let wall = of(&|round| round.client.wall);
+        let ratio = |to: &[f64]| {
+            let to = median(to.iter().copied());
+            if to > 0.0 { format!("{:.2}", wall / to) } else { "-".to_owned() }
+        };
         println!(
-            "{:26} {wall:8.2} {:9.0} {:11.2} {:11.2} {:11.2} {:9.0} {:8.2} {:11.2}",
-            result.tool,
-            (TABLES * rows) as f64 / wall,
-            of(&|u| u.0.cpu),
-            of(&|u| u.1),
-            of(&|u| u.2),
-            of(&|u| u.0.rss_mib),
-            wall / floor,
-            if peer > 0.0 { wall / peer } else { 0.0 },
+            "{:26} {wall:8.2} {:9.0} {:11.2} {:11.2} {:11.2} {:9.0} {:>8} {:>11}",
+            outcome.tool,
+            total as f64 / wall,
+            of(&|round| round.client.cpu),
+            of(&|round| round.source_cpu),
+            of(&|round| round.target_cpu),
+            of(&|round| round.client.rss_mib),
+            ratio(&floor),
+            ratio(&peer),
         );
     }
+    println!("\nwall times of each round (s), and their ratios to the floor of the same round");
+    for outcome in outcomes {
+        let walls: Vec<String> =
+            outcome.rounds.iter().map(|round| format!("{:.2}", round.client.wall)).collect();
+        let ratios: Vec<String> = outcome
+            .rounds
+            .iter()
+            .zip(&floor)
+            .map(|(round, floor)| format!("{:.2}", round.client.wall / floor))
+            .collect();
+        println!("{:26} {}   ({})", outcome.tool, walls.join(" "), ratios.join(" "));
+    }
+}
+
+fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("-").to_owned()
 }
 
 fn has(program: &str) -> bool {
@@ -116,50 +185,48 @@ fn dts_program() -> PathBuf {
     beside
 }
 
-fn prepare(source: &Server, rows: u64) {
-    source.exec("CREATE DATABASE sbtest");
-    measure(
-        Command::new("sysbench")
-            .args(["oltp_read_write", "--mysql-host=127.0.0.1", "--mysql-user=root", "--mysql-db=sbtest"])
-            .arg(format!("--mysql-port={}", source.port()))
-            .args([format!("--tables={TABLES}"), format!("--table-size={rows}"), "--threads=2".into()])
-            .arg("prepare"),
-    )
-    .expect("sysbench (apt-get install sysbench)");
-    source.exec("ANALYZE TABLE sbtest.sbtest1, sbtest.sbtest2");
+/// A table as the floor loads it: its rows in a file on the server, its secondary indexes apart.
+struct FloorTable {
+    name: String,
+    create: String,
+    indexes: String,
+    file: PathBuf,
 }
 
-fn dump_files(source: &Server, folder: &Path) -> Vec<PathBuf> {
-    (1..=TABLES)
-        .map(|table| {
-            let path = folder.join(format!("sbtest{table}.txt"));
-            source.exec(&format!("SELECT * FROM sbtest.sbtest{table} INTO OUTFILE '{}'", path.display()));
-            path
-        })
-        .collect()
+impl FloorTable {
+    fn dump(source: &Server, name: &str, folder: &Path) -> FloorTable {
+        let (_, shown): (String, String) = source.query_one(&format!("SHOW CREATE TABLE {DATABASE}.{name}"));
+        let is_index = |line: &&str| {
+            let line = line.trim_start();
+            line.starts_with("KEY ") || line.starts_with("UNIQUE KEY ")
+        };
+        let (indexes, others): (Vec<&str>, Vec<&str>) = shown.lines().partition(is_index);
+        // The line before the closing bracket must not end with a comma.
+        let create =
+            others.join("\n").replace(",\n)", "\n)").replacen("CREATE TABLE ", "CREATE TABLE sbtest.", 1);
+        let adds: Vec<String> =
+            indexes.iter().map(|line| format!("ADD {}", line.trim().trim_end_matches(','))).collect();
+        let file = folder.join(format!("{name}.txt"));
+        source.exec(&format!("SELECT * FROM {DATABASE}.{name} INTO OUTFILE '{}'", file.display()));
+        let indexes = format!("ALTER TABLE {DATABASE}.{name} {}", adds.join(", "));
+        FloorTable { name: name.to_owned(), create, indexes, file }
+    }
 }
 
 /// What the target needs by itself: nothing is read, nothing is sent.
-fn floor(source: &Server, target: &Server, files: &[PathBuf]) -> Usage {
-    let creates: Vec<String> = (1..=TABLES)
-        .map(|table| {
-            source.query_one::<(String, String)>(&format!("SHOW CREATE TABLE sbtest.sbtest{table}")).1
-        })
-        .collect();
+fn floor(target: &Server, tables: &[FloorTable]) -> Usage {
     let begun = Instant::now();
-    target.exec("CREATE DATABASE sbtest");
+    target.exec(&format!("CREATE DATABASE {DATABASE}"));
     std::thread::scope(|scope| {
-        for (create, file) in creates.iter().zip(files) {
+        for table in tables {
             scope.spawn(move || {
-                let name = create.split('`').nth(1).expect("a name");
-                let index = format!("ALTER TABLE sbtest.{name} ADD KEY k_1 (k)");
-                let create: String =
-                    create.lines().filter(|line| !line.trim_start().starts_with("KEY ")).collect::<Vec<_>>().join("\n");
-                let create = create.replace("PRIMARY KEY (`id`),", "PRIMARY KEY (`id`)").replace("CREATE TABLE ", "CREATE TABLE sbtest.");
                 target.exec(&format!(
-                    "SET SESSION sql_log_bin = 0; SET SESSION sql_mode = ''; {create}; LOAD DATA INFILE '{}' INTO TABLE \
-                     sbtest.{name} CHARACTER SET binary; {index}",
-                    file.display()
+                    "SET SESSION sql_log_bin = 0; SET SESSION sql_mode = ''; {}; LOAD DATA INFILE '{}' INTO TABLE {DATABASE}.{} \
+                     CHARACTER SET binary; {}",
+                    table.create,
+                    table.file.display(),
+                    table.name,
+                    table.indexes
                 ));
             });
         }
@@ -177,7 +244,7 @@ fn run_dts(dts: &Path, source: &Server, target: &Server, folder: &Path, binlog: 
         )
     };
     let text = format!(
-        "[task]\nname = \"bench\"\n[source]\nkind = \"mysql\"\n{}[target]\nkind = \"mysql\"\n{}[objects]\ndatabases = [\"sbtest\"]\n\
+        "[task]\nname = \"bench\"\n[source]\nkind = \"mysql\"\n{}[target]\nkind = \"mysql\"\n{}[objects]\ndatabases = [\"{DATABASE}\"]\n\
          [load]\ntarget_binlog = \"{binlog}\"\n[check]\nmode = \"none\"\n",
         end(source),
         end(target)
@@ -202,32 +269,25 @@ fn mydumper(source: &Server, target: &Server, folder: &Path) -> Usage {
     };
     let mut out = Command::new("mydumper");
     to(&mut out, source);
-    out.args(["-B", "sbtest", "-r", "100000", "-o"]).arg(&dump);
+    out.args(["-B", DATABASE, "-r", "100000", "-o"]).arg(&dump);
     let first = measure(&mut out).expect("mydumper");
     let mut load = Command::new("myloader");
     to(&mut load, target);
     load.args(["-d"]).arg(&dump);
-    let second = measure(&mut load).expect("myloader");
-    Usage {
-        wall: first.wall + second.wall,
-        cpu: first.cpu + second.cpu,
-        rss_mib: first.rss_mib.max(second.rss_mib),
-    }
+    first.then(measure(&mut load).expect("myloader"))
 }
 
+/// The programs of the target's own version, as its manual says.
 fn mysqldump(source: &Server, target: &Server) -> Usage {
-    target.exec("CREATE DATABASE sbtest");
-    let line = format!(
-        "mariadb-dump -h127.0.0.1 -uroot -P{} --single-transaction sbtest | mariadb -uroot -S {} sbtest",
-        source.port(),
-        target.socket().display()
-    );
-    measure(Command::new("bash").args(["-o", "pipefail", "-c", &line])).expect("mysqldump | mysql")
-}
-
-fn check_counts(target: &Server, rows: u64) {
-    for table in 1..=TABLES {
-        let count: u64 = target.query_one(&format!("SELECT COUNT(*) FROM sbtest.sbtest{table}"));
-        assert_eq!(count, rows, "sbtest{table}");
-    }
+    target.exec(&format!("CREATE DATABASE {DATABASE}"));
+    let client = |name: &str, server: &Server| {
+        let mut command = target.installation().client_program(name).expect("looked for before");
+        command.args(["--no-defaults", "-h127.0.0.1", "-uroot", &format!("-P{}", server.port())]);
+        command
+    };
+    let mut dump = client("mysqldump", source);
+    dump.args(["--single-transaction", "--set-gtid-purged=OFF", "--column-statistics=0", DATABASE]);
+    let mut load = client("mysql", target);
+    load.args(["--binary-mode", DATABASE]);
+    measure_pipe(&mut dump, &mut load).expect("mysqldump | mysql")
 }

@@ -1,8 +1,8 @@
 //! `dts check`: are both sides the same?
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use dts_core::checker::{CheckMode, CheckOptions, CheckProgress, CheckReport, Conclusion};
+use dts_core::checker::{CheckMethod, CheckMode, CheckOptions, CheckProgress, CheckReport};
 use dts_core::data::TableName;
 use dts_core::error::{Error, ErrorKind, Result};
 use dts_core::migration::{Action, Migration, State};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ask::{self, Asked, Question, ask_or_take};
 use super::validate::read_task_file;
-use crate::args::{CheckArgs, ModeChoice};
+use crate::args::{CheckArgs, MethodChoice, ModeChoice};
 use crate::config::{CHECK_MODES, TaskFile};
 use crate::exit::ExitStatus;
 use crate::home::Home;
@@ -34,7 +34,7 @@ pub(super) fn execute(args: CheckArgs, home: &Home, console: &Console) -> Result
     let name = file.options.name.as_str();
     let stop = StopToken::new();
     signals::stop_on_signals(&stop, console, "stopping…")?;
-    let wish = Wish::new(&args, console)?;
+    let wish = Wish::new(&args, home, name, console)?;
     let options = wish.options(&file.check)?;
 
     let payload = serde_json::to_value(&wish).map_err(|error| Error::internal(error.to_string()))?;
@@ -99,14 +99,31 @@ struct Wish {
     ratio: Option<f64>,
     seed: Option<u64>,
     tables: Vec<String>,
+    method: Option<CheckMethod>,
+    threads: Option<u64>,
+    show_values: bool,
+    repair_sql: Option<PathBuf>,
+    repair: bool,
+    /// Where verified chunks are noted.
+    journal: PathBuf,
     color: bool,
 }
 
 impl Wish {
-    fn new(args: &CheckArgs, console: &Console) -> Result<Self> {
+    fn new(args: &CheckArgs, home: &Home, task: &str, console: &Console) -> Result<Self> {
         for table in &args.tables {
             table_name(table)?;
         }
+        let journal = home.path().join("checks").join(format!("{task}.journal"));
+        if args.fresh {
+            // What is not there need not go.
+            drop(std::fs::remove_file(&journal));
+        }
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let method = args.method.map(|method| match method {
+            MethodChoice::Digest => CheckMethod::Digest,
+            MethodChoice::Stream => CheckMethod::Stream,
+        });
         let mode = args.mode.map(|mode| match mode {
             ModeChoice::Full => CheckMode::Full,
             ModeChoice::Partial => CheckMode::Partial,
@@ -118,6 +135,13 @@ impl Wish {
             ratio: args.ratio,
             seed: args.seed,
             tables: args.tables.clone(),
+            method,
+            threads: args.threads,
+            show_values: args.show_values,
+            // Another process, in another folder, may write it.
+            repair_sql: args.repair_sql.as_ref().map(absolute),
+            repair: args.repair,
+            journal,
             color: console.has_color(),
         })
     }
@@ -131,6 +155,15 @@ impl Wish {
         }
         options.ratio = self.ratio.unwrap_or(options.ratio);
         options.seed = self.seed.or(options.seed);
+        options.method = self.method.unwrap_or(options.method);
+        if let Some(threads) = self.threads {
+            options.threads = usize::try_from(threads).unwrap_or(usize::MAX);
+        }
+        options.show_values = self.show_values;
+        options.repair_sql.clone_from(&self.repair_sql);
+        options.repair = self.repair;
+        // A check that repairs compares all again: what it finds equal is what it says.
+        options.journal = (!self.repair).then(|| self.journal.clone());
         if !self.tables.is_empty() {
             options.tables = Some(self.tables.iter().map(|name| table_name(name)).collect::<Result<_>>()?);
         }
@@ -157,10 +190,7 @@ fn concluded(
     let document = CheckDocument::from(report);
     let value = serde_json::to_value(&document).map_err(|error| Error::internal(error.to_string()))?;
     store.add_comparison(task, document.conclusion, &value.to_string())?;
-    let exit = match report.conclusion {
-        Conclusion::Same => ExitStatus::Done,
-        Conclusion::Different | Conclusion::Incomplete => ExitStatus::Findings,
-    };
+    let exit = if report.has_findings() { ExitStatus::Findings } else { ExitStatus::Done };
     Ok(Answer { exit: exit.number(), ..Answer::done(value, check::full(report, color)) })
 }
 

@@ -127,7 +127,9 @@ impl Console {
             self.document(&Failure { error: ErrorDocument::from(error) });
             return;
         }
-        self.complain(&error.to_string(), error.hint());
+        // Which row it was is shown here and nowhere else: it is row content.
+        let row = error.key().map(|key| format!("\n  row: {key}")).unwrap_or_default();
+        self.complain(&format!("{error}{row}"), error.hint());
     }
 
     /// Prints a failure that another process has met.

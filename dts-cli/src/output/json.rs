@@ -1,6 +1,9 @@
 //! The documents for programs. Their names and forms are part of what scripts rely on: fields may be added, never
 //! renamed or removed.
-use dts_core::checker::{CheckMode, CheckReport, Conclusion, DifferenceKind};
+use dts_core::checker::{
+    CheckMode, CheckReport, ColumnValues, Conclusion, DifferenceKind, StructureReport, WritersReport,
+};
+use dts_core::cutover::{CutoverReport, CutoverStep};
 use dts_core::data::Position;
 use dts_core::error::Error;
 use dts_core::migration::{CompletionReport, Remains, State};
@@ -59,6 +62,8 @@ pub(crate) struct StatusDocument {
     pub(crate) applied_position: Option<String>,
     pub(crate) target_position: Option<String>,
     pub(crate) retries: u64,
+    pub(crate) divergences: u64,
+    pub(crate) conflicts: u64,
     pub(crate) allowed_actions: Vec<String>,
     pub(crate) next_action: String,
     pub(crate) error: Option<ErrorDocument>,
@@ -133,7 +138,11 @@ pub(crate) struct CheckDocument {
     mode: &'static str,
     seed: Option<u64>,
     pub(crate) rows_compared: u64,
+    /// Chunks that a check that was killed had found equal, and that were not compared again.
+    chunks_resumed: u64,
     tables: Vec<TableCheckDocument>,
+    structure: Option<StructureReport>,
+    target_writers: Option<WritersReport>,
 }
 
 #[derive(Debug, Serialize)]
@@ -148,6 +157,7 @@ struct TableCheckDocument {
     chunks_different: u64,
     differences: Vec<DifferenceDocument>,
     differences_count: u64,
+    rows_repaired: u64,
     rows_unsettled: u64,
     incomplete: Option<String>,
     skipped: Option<String>,
@@ -158,6 +168,9 @@ struct DifferenceDocument {
     key: Map<String, Value>,
     kind: &'static str,
     columns: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    values: Vec<ColumnValues>,
+    repaired: bool,
 }
 
 impl From<&CheckReport> for CheckDocument {
@@ -172,6 +185,7 @@ impl From<&CheckReport> for CheckDocument {
             chunks_total: table.chunks_total,
             chunks_different: table.chunks_different,
             differences_count: table.differences_count,
+            rows_repaired: table.rows_repaired,
             rows_unsettled: table.rows_unsettled,
             incomplete: table.incomplete.clone(),
             differences: table
@@ -185,6 +199,8 @@ impl From<&CheckReport> for CheckDocument {
                         .collect(),
                     kind: difference_kind(difference.kind),
                     columns: difference.columns.clone(),
+                    values: difference.values.clone(),
+                    repaired: difference.repaired,
                 })
                 .collect(),
             skipped: table.skipped.clone(),
@@ -194,7 +210,10 @@ impl From<&CheckReport> for CheckDocument {
             mode: check_mode(report.mode),
             seed: report.seed,
             rows_compared: report.rows_compared,
+            chunks_resumed: report.chunks_resumed,
             tables: tables.collect(),
+            structure: report.structure.clone(),
+            target_writers: report.target_writers.clone(),
         }
     }
 }
@@ -237,19 +256,23 @@ pub(crate) struct CompletionDocument {
     pub(crate) applied_position: Option<String>,
     /// The target's own position after everything.
     pub(crate) target_position: Option<String>,
-    /// What the source had beyond that; only with `--immediately`.
+    /// What the source had beyond that, when it had anything.
     pub(crate) not_applied: Option<String>,
+    /// Whether lag 0 was not waited for.
+    pub(crate) immediately: bool,
     pub(crate) triggers: usize,
     pub(crate) events: usize,
     pub(crate) programs: usize,
     pub(crate) views: usize,
+    /// Tables whose AUTO_INCREMENT was raised.
+    pub(crate) counters: usize,
     pub(crate) rewrites: Vec<String>,
     pub(crate) seconds: f64,
 }
 
 impl CompletionDocument {
     /// Takes what a completion reports.
-    pub(crate) fn new(task: &str, report: &CompletionReport) -> Self {
+    pub(crate) fn new(task: &str, immediately: bool, report: &CompletionReport) -> Self {
         let text = |position: &Option<Position>| position.as_ref().map(Position::to_string);
         CompletionDocument {
             task: task.to_owned(),
@@ -257,13 +280,62 @@ impl CompletionDocument {
             source_position: text(&report.source_position),
             applied_position: text(&report.applied_position),
             target_position: report.target_position.clone(),
+            immediately,
             not_applied: (!report.not_applied.is_empty()).then(|| report.not_applied.to_string()),
             triggers: report.triggers,
             events: report.events,
             programs: report.programs,
             views: report.views,
+            counters: report.counters,
             rewrites: report.rewrites.clone(),
             seconds: report.elapsed.as_secs_f64(),
+        }
+    }
+}
+
+/// How the writers went over to the target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CutoverDocument {
+    pub(crate) task: String,
+    /// Nothing was changed.
+    pub(crate) dry_run: bool,
+    /// An earlier call had begun it.
+    pub(crate) resumed: bool,
+    pub(crate) steps: Vec<CutoverStepDocument>,
+    /// Where the source was after its last write.
+    pub(crate) source_position: Option<String>,
+    /// The target's own position when it was opened.
+    pub(crate) target_position: Option<String>,
+    /// From the first refused write on the source until the target was open; null when another call closed the gate.
+    pub(crate) write_stop_seconds: Option<f64>,
+    pub(crate) rewrites: Vec<String>,
+}
+
+/// A step of a cut-over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CutoverStepDocument {
+    pub(crate) name: String,
+    pub(crate) saw: Vec<String>,
+    pub(crate) seconds: f64,
+}
+
+impl CutoverDocument {
+    /// Takes what a cut-over reports.
+    pub(crate) fn new(task: &str, report: &CutoverReport) -> Self {
+        let step = |step: &CutoverStep| CutoverStepDocument {
+            name: step.name.name().to_owned(),
+            saw: step.saw.clone(),
+            seconds: step.took.as_secs_f64(),
+        };
+        CutoverDocument {
+            task: task.to_owned(),
+            dry_run: report.dry_run,
+            resumed: report.resumed,
+            steps: report.steps.iter().map(step).collect(),
+            source_position: report.source_position.clone(),
+            target_position: report.target_position.clone(),
+            write_stop_seconds: report.write_stop.map(|stop| stop.as_secs_f64()),
+            rewrites: report.rewrites.clone(),
         }
     }
 }

@@ -99,6 +99,12 @@ pub(crate) fn one(task: &Task, document: &StatusDocument, color: bool) -> String
     if document.retries > 0 {
         line("retries", document.retries.to_string());
     }
+    if document.divergences > 0 {
+        line(
+            "divergences",
+            format!("{} changes did not fit the target; run dts check", document.divergences),
+        );
+    }
     for (name, position) in [
         ("source", &document.source_position),
         ("applied", &document.applied_position),
@@ -223,6 +229,8 @@ pub(crate) fn of_progress(view: &View<'_>) -> StatusDocument {
         source_position: snapshot.source_position.as_ref().map(Position::to_string),
         applied_position: snapshot.applied_position.as_ref().map(Position::to_string),
         retries: snapshot.retries,
+        divergences: snapshot.divergences,
+        conflicts: snapshot.conflicts,
         ..StatusDocument::default()
     }
 }

@@ -10,6 +10,7 @@ use dts_core::migration::State;
 use dts_core::progress::{Progress, ProgressSnapshot, Step};
 use dts_core::stop::StopToken;
 
+use super::nearness::Nearness;
 use super::serve::{Ending, Served, What};
 use super::{Goal, LOOK_EVERY, Runner, lock};
 use crate::output::json::ErrorDocument;
@@ -21,12 +22,6 @@ use crate::store::{Sample, Store};
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// How often a sample is kept for the report.
 const SAMPLE_EVERY: Duration = Duration::from_secs(2);
-/// A task that lags no more than this is ready to be completed: the clocks of two servers differ, and a source that is
-/// written to all the time is never at exactly 0.
-const READY_LAG: Duration = Duration::from_secs(1);
-/// A ready task that lags more than this is not ready any more. Far from the other limit, so that it does not flicker.
-const BEHIND_LAG: Duration = Duration::from_secs(10);
-
 /// What both threads write to.
 pub(super) struct Desk {
     pub(super) store: Store,
@@ -55,7 +50,7 @@ impl Runner<'_> {
         ended: &StopToken,
     ) {
         let mut display = if goal.is_some() { Display::new(self.console) } else { Display::Off };
-        let mut meter = Meter::default();
+        let (mut meter, mut nearness) = (Meter::default(), Nearness::default());
         let (mut write_at, mut sample_at) = (Instant::now(), Instant::now() + SAMPLE_EVERY);
         let (mut last_step, mut announced) = (None, false);
         loop {
@@ -66,11 +61,12 @@ impl Runner<'_> {
                 (desk.state, desk.progress.clone(), desk.check.as_ref().map(|check| check.counts()))
             };
             let snapshot = progress.snapshot();
-            if is_near(&snapshot) {
+            nearness.look(now, &snapshot);
+            if nearness.is_ready(now) {
                 self.in_sync_once.stop();
             }
             let rates = meter.rates(now, &snapshot);
-            let next = self.state_after(state, &snapshot);
+            let next = self.state_after(state, &nearness, now);
             let shown = next.map_or(state, |(next, _)| next);
             let view = View { name: self.job.task, state: shown, snapshot: &snapshot, rates, check };
             display.show(&view);
@@ -108,7 +104,7 @@ impl Runner<'_> {
     }
 
     /// Returns the state that the counters show to follow, and why.
-    fn state_after(&self, state: State, snapshot: &ProgressSnapshot) -> Option<(State, &'static str)> {
+    fn state_after(&self, state: State, nearness: &Nearness, now: Instant) -> Option<(State, &'static str)> {
         let is_stopped = || {
             let desk = self.desk();
             desk.ending.is_none() && desk.round.is_stopped()
@@ -117,12 +113,8 @@ impl Runner<'_> {
             State::Running | State::ReadyToComplete | State::Retrying if is_stopped() => {
                 Some((State::Pausing, "asked to stop"))
             }
-            State::Running if is_near(snapshot) => Some((State::ReadyToComplete, "in sync")),
-            State::ReadyToComplete
-                if !snapshot.in_sync && snapshot.lag.is_none_or(|lag| lag > BEHIND_LAG) =>
-            {
-                Some((State::Running, "fell behind"))
-            }
+            State::Running if nearness.is_ready(now) => Some((State::ReadyToComplete, "in sync")),
+            State::ReadyToComplete if nearness.is_behind(now) => Some((State::Running, "fell behind")),
             _ => None,
         }
     }
@@ -210,19 +202,15 @@ impl Runner<'_> {
         let state = match ending.what {
             What::Pause => State::Pausing,
             What::Stop => State::Stopping,
-            What::Complete { .. } => State::Completing,
+            What::Complete { .. } | What::CutOver => State::Completing,
         };
-        self.advance(state, reason, None)?;
+        // A validation is only broken off; what it leads to is seen at its end.
+        if self.desk().state != State::Validating {
+            self.advance(state, reason, None)?;
+        }
         let mut desk = self.desk();
         desk.ending = Some(ending);
         desk.round.stop();
         Ok(())
     }
-}
-
-/// Returns whether the target follows closely. A source that is busy all the time is never wholly applied at the moment when
-/// one looks, so the lag decides.
-pub(super) fn is_near(snapshot: &ProgressSnapshot) -> bool {
-    let lag = snapshot.lag.unwrap_or(Duration::MAX);
-    lag <= READY_LAG && (snapshot.in_sync || snapshot.step == Some(Step::InSync))
 }

@@ -5,6 +5,8 @@
 mod check;
 mod crash;
 mod demo;
+mod faults;
+mod flow;
 mod program;
 mod run;
 mod usage;

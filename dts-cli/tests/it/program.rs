@@ -123,7 +123,7 @@ fn collect(stream: impl Read + Send + 'static) -> Printed {
 }
 
 impl Running {
-    fn new(mut child: Child) -> Self {
+    pub(crate) fn new(mut child: Child) -> Self {
         let (out, err) = (collect(child.stdout.take().unwrap()), collect(child.stderr.take().unwrap()));
         Running { child, out, err }
     }

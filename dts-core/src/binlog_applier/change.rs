@@ -40,8 +40,19 @@ pub(super) struct TransactionPart {
     pub(super) committed_at: SystemTime,
     /// Changes of selected tables that are not in the copied rows already.
     pub(super) changes: Vec<Change>,
+    /// About how many bytes of memory the changes hold.
+    pub(super) bytes: usize,
     /// No part came before.
     pub(super) first: bool,
     /// It ends with this part.
     pub(super) last: bool,
+}
+
+impl TransactionPart {
+    /// Adds the part that follows.
+    pub(super) fn append(&mut self, next: TransactionPart) {
+        self.changes.extend(next.changes);
+        self.bytes += next.bytes;
+        self.last = next.last;
+    }
 }

@@ -150,12 +150,25 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
+    /// Counts transactions that had to wait for another.
+    pub(super) fn count_conflicts(&self, count: u64) {
+        self.progress.add_conflicts(count);
+    }
+
     /// Shows how far behind the newest applied transaction is.
     pub(super) fn show_lag(&self, committed_at: SystemTime) {
         self.progress.set_lag(Some(SystemTime::now().duration_since(committed_at).unwrap_or_default()));
     }
 
     fn note(&mut self, committed: &Committed) {
+        for divergence in &committed.divergences {
+            let super::worker::Divergence { table, span, what, done } = divergence;
+            log::warn!("{what}; table {table}; position {span}; apply.on_divergence = {}", done.name());
+        }
+        self.progress.add_divergences(committed.divergences.len() as u64);
+        for _ in 0..committed.retries {
+            self.progress.add_retry();
+        }
         if committed.done.is_empty() {
             return;
         }

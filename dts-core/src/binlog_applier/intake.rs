@@ -255,11 +255,11 @@ impl<'a> Intake<'a> {
 
 impl Group {
     fn part(&mut self, last: bool) -> TransactionPart {
-        self.bytes = 0;
         TransactionPart {
             span: self.span.clone(),
             committed_at: self.committed_at,
             changes: std::mem::take(&mut self.changes),
+            bytes: std::mem::take(&mut self.bytes),
             first: !std::mem::replace(&mut self.begun, true),
             last,
         }

@@ -27,10 +27,10 @@
 mod cascade;
 mod change;
 mod coordinator;
+mod dag;
 mod engine;
 mod intake;
 mod options;
-mod ordered;
 mod queue;
 mod schema_change;
 mod session;
@@ -38,7 +38,7 @@ mod statements;
 mod tables;
 mod worker;
 
-pub use options::BinlogApplyOptions;
+pub use options::{BinlogApplyOptions, OnDivergence};
 
 use crate::data::GtidSet;
 use crate::error::{Result, Stage};
@@ -81,6 +81,7 @@ pub struct BinlogApplier<'a> {
     ledger: &'a Ledger,
     transform: &'a Transform,
     mode: ApplyMode,
+    options: BinlogApplyOptions,
     spool: Option<&'a Spool>,
 }
 
@@ -93,7 +94,22 @@ impl<'a> BinlogApplier<'a> {
         transform: &'a Transform,
         mode: ApplyMode,
     ) -> Self {
-        BinlogApplier { source, target, ledger, transform, mode, spool: None }
+        BinlogApplier {
+            source,
+            target,
+            ledger,
+            transform,
+            mode,
+            options: BinlogApplyOptions::default(),
+            spool: None,
+        }
+    }
+
+    /// Sets how changes are applied.
+    #[must_use]
+    pub fn with_options(mut self, options: BinlogApplyOptions) -> Self {
+        self.options = options;
+        self
     }
 
     /// Takes events from a spool, which somebody else fills from the source, and releases what is applied. Without one the
@@ -144,7 +160,8 @@ impl<'a> BinlogApplier<'a> {
         std::thread::scope(|scope| {
             let mut run = || -> Result<GtidSet> {
                 let ends = (self.target, self.ledger);
-                let coordinator = Coordinator::start(scope, ends, 1, own, (stop, &life), progress)?;
+                let workers = u32::try_from(self.options.workers.clamp(1, 64)).unwrap_or(1);
+                let coordinator = Coordinator::start(scope, ends, workers, own, (stop, &life), progress)?;
                 let feed = self.spool.map_or(Feed::Source(self.source), Feed::Spool);
                 let (applied, progress_of_feed) = (coordinator.applied(), progress.clone());
                 let queue = EventQueue::start(scope, feed, applied, life.clone(), progress_of_feed)?;

@@ -12,9 +12,9 @@ use crate::wire::Connection;
 
 use super::change::TransactionPart;
 use super::coordinator::Coordinator;
+use super::dag::{DagEngine, Rules};
 use super::engine::Engine;
 use super::intake::{Intake, LoggedStatement, Outlet, Taken};
-use super::ordered::OrderedEngine;
 use super::queue::{EventQueue, Received};
 use super::schema_change::{self, Verdict};
 use super::tables::Tables;
@@ -64,6 +64,7 @@ impl<'a> Session<'a> {
             ApplyMode::Strict => HashSet::new(),
             ApplyMode::Idempotent => rows.into_iter().map(|row| row.source).collect(),
         };
+        let rules = Rules { mode: applier.mode, on_divergence: applier.options.on_divergence };
         Ok(Session {
             intake: Intake::new(
                 Tables::new(
@@ -77,7 +78,7 @@ impl<'a> Session<'a> {
             apply: Apply {
                 applier,
                 coordinator,
-                engine: Box::new(OrderedEngine::new(applier.mode)),
+                engine: Box::new(DagEngine::new(rules, applier.options.workers)),
                 copied,
                 waiting_since: None,
                 stop,

@@ -6,7 +6,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sql::write::InsertForm;
 use crate::wire::{Connection, Done};
 
-use super::change::Span;
+use super::ApplyMode;
+use super::change::{Change, Span};
 use super::tables::TargetTable;
 
 /// Rows that one statement takes at most.
@@ -54,10 +55,12 @@ impl Statements {
         self.sql.is_empty()
     }
 
+    /// Adds a row as it is after a change; `before` is empty for an insert.
     pub(super) fn insert(
         &mut self,
         table: &Arc<TargetTable>,
         span: &Arc<Span>,
+        before: &[Value],
         after: &[Value],
         form: InsertForm,
     ) -> Result<()> {
@@ -68,7 +71,7 @@ impl Statements {
             self.begin(table, span, kind);
             table.writer.begin_insert(&mut self.sql);
         }
-        let warnings = table.writer.push_row(&mut self.sql, after)?;
+        let warnings = table.writer.push_row(&mut self.sql, before, after)?;
         self.count(warnings);
         Ok(())
     }
@@ -174,6 +177,43 @@ impl Statements {
     }
 }
 
+/// Appends one change such that it is right after everything before it.
+///
+/// Without a key nothing is idempotent, and with a snapshot nothing needs to be: the rows are exactly of its position.
+///
+/// # Errors
+/// [`ErrorKind::Value`](crate::error::ErrorKind::Value) with table and position.
+pub(super) fn push_in_order(
+    statements: &mut Statements,
+    change: &Change,
+    span: &Arc<Span>,
+    mode: ApplyMode,
+) -> Result<()> {
+    let Change { table, before, after, .. } = change;
+    let mode = if table.is_exact() { ApplyMode::Strict } else { mode };
+    let pushed = match (mode, before.is_empty(), after.is_empty()) {
+        (ApplyMode::Strict, true, _) => statements.insert(table, span, before, after, InsertForm::Plain),
+        (ApplyMode::Strict, false, false) => statements.update(table, span, before, after),
+        (ApplyMode::Strict, false, true) => statements.delete(table, span, before, true),
+        (ApplyMode::Idempotent, false, true) => statements.delete(table, span, before, false),
+        (ApplyMode::Idempotent, true, true) => Ok(()),
+        (ApplyMode::Idempotent, no_before, false) => {
+            let moves = !no_before && table.writer.changes_key(before, after);
+            let freed = if moves { statements.delete(table, span, before, false) } else { Ok(()) };
+            freed.and_then(|()| {
+                if table.has_other_unique {
+                    // An upsert could overwrite the row that the other index finds: make place by key alone.
+                    statements.delete(table, span, after, false)?;
+                    statements.insert(table, span, before, after, InsertForm::Plain)
+                } else {
+                    statements.insert(table, span, before, after, InsertForm::Upsert)
+                }
+            })
+        }
+    };
+    pushed.map_err(|error| error.for_table(&table.source).at(span))
+}
+
 impl Expectation {
     /// Compares a statement's answer with what the changes must have done.
     fn verify(&self, answer: &Done) -> Result<()> {
@@ -208,13 +248,17 @@ impl Expectation {
     }
 }
 
-/// Adds what the failed statement was about. A duplicate key on a plain insert is a divergence (1062).
+/// Adds what the failed statement was about. A duplicate key is a divergence (1062).
 fn explain(error: Error, failed: Option<&Expectation>) -> Error {
     let Some(failed) = failed else { return error };
-    let duplicate = error.server_error().is_some_and(|server| server.code == 1062);
-    if duplicate && failed.kind == StatementKind::Insert(InsertForm::Plain) {
-        let what = "an insert found a row with the same key".to_owned();
-        return failed.locate(ErrorKind::Divergence { what }.into());
+    if error.server_error().is_some_and(|server| server.code == 1062) {
+        let what = match failed.kind {
+            StatementKind::Insert(_) => "an insert found a row with the same key",
+            StatementKind::Update | StatementKind::Delete { .. } => {
+                "an update found another row with the same UNIQUE key"
+            }
+        };
+        return failed.locate(ErrorKind::Divergence { what: what.into() }.into());
     }
     failed.locate(error)
 }

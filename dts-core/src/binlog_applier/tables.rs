@@ -15,6 +15,7 @@ use crate::target::TargetEndpoint;
 use crate::transform::Transform;
 
 use super::cascade::Cascades;
+use super::dag::TableKeys;
 
 /// A table that changes go to.
 #[derive(Debug)]
@@ -29,6 +30,15 @@ pub(super) struct TargetTable {
     pub(super) has_other_unique: bool,
     /// What an UPDATE or DELETE here changes elsewhere, by a foreign key, without a trace in the log.
     pub(super) cascades: Option<Cascades>,
+    /// What its changes touch.
+    pub(super) keys: TableKeys,
+}
+
+impl TargetTable {
+    /// Returns whether its rows are those of the source at the position that is applied, at any time.
+    pub(super) fn is_exact(&self) -> bool {
+        self.writer.is_keyless() || self.snapshot.is_some()
+    }
 }
 
 /// A table map's table, if it is selected.
@@ -117,8 +127,8 @@ impl<'a> Tables<'a> {
             .map_err(|error| error.for_table(name))?;
         let key = schema.row_key().map(|key| key.index).unwrap_or_default();
         let has_other_unique = schema.indexes.iter().any(|index| index.unique && index.name != key);
+        let referred = catalog::referred_columns(&mut connection, &target_name)?;
         let row_alias = self.target.facts().is_mysql_at_least(8, 0, 20);
-        let writer = TableWriter::new(schema, row_alias);
         let snapshot = self.snapshots.get(name).cloned();
         // The target's own keys tell: before the index build only those are there that may already act.
         let cascades = if self.cascades_are_logged {
@@ -126,8 +136,13 @@ impl<'a> Tables<'a> {
         } else {
             Cascades::read(&mut connection, self.target.facts(), &target_name)?
         };
+        // Nobody knows which rows are changed with one: all tables that are tied are one.
+        let is_child = schema.foreign_keys.iter().any(|key| key.cascades);
+        let is_tied = !self.cascades_are_logged && (is_child || cascades.is_some());
+        let keys = TableKeys::new(&schema, &referred, is_tied);
+        let writer = TableWriter::new(schema, row_alias);
         let source = name.clone();
-        let table = Arc::new(TargetTable { source, writer, snapshot, has_other_unique, cascades });
+        let table = Arc::new(TargetTable { source, writer, snapshot, has_other_unique, cascades, keys });
         self.by_name.insert(name.clone(), table.clone());
         Ok(table)
     }

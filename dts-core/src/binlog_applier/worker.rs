@@ -10,13 +10,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::data::GtidSet;
+use crate::data::{GtidSet, TableName};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::target::ledger::Ledger;
 use crate::wire::Connection;
 
+use super::OnDivergence;
 use super::change::{Change, Span, TransactionPart};
 use super::statements::Statements;
 
@@ -49,12 +50,23 @@ pub(super) struct Worker {
     own: GtidSet,
     low_water: LowWater,
     trimmed_at: Arc<GtidSet>,
+    /// What earlier jobs left in the open transaction.
+    carried: Committed,
 }
 
 impl Worker {
     pub(super) fn new(number: u32, connection: Connection, ledger: Ledger, low_water: LowWater) -> Self {
         let trimmed_at = low_water.get();
-        Worker { number, connection, ledger, begun: false, own: GtidSet::new(), low_water, trimmed_at }
+        Worker {
+            number,
+            connection,
+            ledger,
+            begun: false,
+            own: GtidSet::new(),
+            low_water,
+            trimmed_at,
+            carried: Committed::default(),
+        }
     }
 
     /// Runs statements in the worker's transaction, which begins with them unless it is open, and verifies every answer.
@@ -68,6 +80,41 @@ impl Worker {
         statements.send(&mut self.connection, self.begun)?;
         self.begun = true;
         Ok(())
+    }
+
+    /// Opens a transaction, unless one is open.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        if !self.begun {
+            self.connection.execute("BEGIN", "beginning a transaction")?;
+            self.begun = true;
+        }
+        Ok(())
+    }
+
+    /// Takes back all that is not committed.
+    pub(super) fn rollback(&mut self) -> Result<()> {
+        self.begun = false;
+        self.connection.execute("ROLLBACK", "taking changes back").map(drop)
+    }
+
+    /// What earlier jobs left in the open transaction, for the job that commits it.
+    pub(super) fn carried(&mut self) -> &mut Committed {
+        &mut self.carried
+    }
+
+    /// Remembers this place in the open transaction, instead of an earlier one.
+    pub(super) fn set_savepoint(&mut self) -> Result<()> {
+        self.connection.execute("SAVEPOINT dts", "setting a savepoint").map(drop)
+    }
+
+    /// Takes back what came after the savepoint.
+    pub(super) fn rollback_to_savepoint(&mut self) -> Result<()> {
+        self.connection.execute("ROLLBACK TO SAVEPOINT dts", "taking changes back").map(drop)
+    }
+
+    /// Runs statements of which any number of rows may be hit, in the open transaction.
+    pub(super) fn execute_plain(&mut self, sql: &[u8]) -> Result<()> {
+        if sql.is_empty() { Ok(()) } else { self.connection.execute(sql, "making way for a row").map(drop) }
     }
 
     /// Changes, in the worker's transaction, what a change of a parent changes elsewhere. The change itself was executed.
@@ -103,8 +150,18 @@ impl Worker {
 /// Work for a worker: changes, and a commit at the end of them.
 pub(super) type Job = Box<dyn FnOnce(&mut Worker) -> Result<Committed> + Send>;
 
+/// A change that did not fit its row.
+#[derive(Debug)]
+pub(super) struct Divergence {
+    pub(super) table: TableName,
+    pub(super) span: Arc<Span>,
+    pub(super) what: String,
+    /// What was done about it.
+    pub(super) done: OnDivergence,
+}
+
 /// What a job has made durable.
-#[derive(Default, Debug, PartialEq)]
+#[derive(Default, Debug)]
 pub(super) struct Committed {
     /// The transactions that are now applied.
     pub(super) done: GtidSet,
@@ -112,6 +169,10 @@ pub(super) struct Committed {
     pub(super) row_events: u64,
     /// When the source committed the newest of them.
     pub(super) newest: Option<SystemTime>,
+    /// Changes that did not fit.
+    pub(super) divergences: Vec<Divergence>,
+    /// How often it was tried again because of others' locks.
+    pub(super) retries: u64,
 }
 
 impl Committed {

@@ -11,6 +11,9 @@ use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::wire::Connection;
 
+/// How long a commit under way is waited for.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Tells what of the source has been applied to the target.
 pub trait AppliedPosition: Sync {
     /// Returns what of the source's changes is durable and visible on the target: every transaction in the set, or before
@@ -197,6 +200,21 @@ impl<'a> Alignment<'a> {
             Position::Coordinates(BinlogCoordinates::parse(&format!("{}:{}", row.string(0), row.string(1)))?)
         };
         Ok(Some(position))
+    }
+
+    /// As [`source_position`](Self::source_position), and holds all that was visible before the call for certain: commits that
+    /// are under way are waited for.
+    pub(super) fn visible_position(
+        &self,
+        facts: &ServerFacts,
+        connection: &mut Connection,
+        stop: &StopToken,
+    ) -> Result<Option<Position>> {
+        match &self.known().position {
+            Some(Position::Gtid(_)) => {}
+            _ => return self.source_position(facts, connection),
+        }
+        server::gtid_visible(connection, COMMIT_PATIENCE, stop).map(|set| Some(Position::Gtid(set)))
     }
 
     /// Waits until all of `high` is applied; `false` when the applied position stood still for as long as our patience.

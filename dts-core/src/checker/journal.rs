@@ -12,11 +12,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::select::{Bound, KeyRange};
+
+/// What was verified longer ago is verified again.
+const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What must be the same for a check to go on where another one ended.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -73,12 +77,14 @@ impl Journal {
             .mode(0o600)
             .open(path)
             .map_err(wrong("open the journal of the check"))?;
+        let age = file.metadata().and_then(|data| data.modified()).ok().and_then(|time| time.elapsed().ok());
+        let is_fresh = age.is_none_or(|age| age < AGE_MAX);
         let mut content = BufReader::new(&file).lines().map_while(std::result::Result::ok);
         let known = content.next().and_then(|line| serde_json::from_str::<Header>(&line).ok());
         let fits = |known: &Header| {
             *known == Header { seed: if any_seed { known.seed } else { header.seed }, ..header.clone() }
         };
-        let known = known.filter(fits);
+        let known = known.filter(|known| is_fresh && fits(known));
         let mut lines: HashMap<(String, u64), Verified> = HashMap::new();
         if known.is_some() {
             for line in content.filter_map(|line| serde_json::from_str::<Line>(&line).ok()) {

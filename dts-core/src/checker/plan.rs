@@ -21,6 +21,10 @@ pub(super) struct TablePlan {
     /// The digests of both sides.
     pub(super) source: RowDigest,
     pub(super) target: RowDigest,
+    /// The columns that a repair writes: as the source has them, and as the target has them.
+    pub(super) written: (Vec<Column>, Vec<Column>),
+    /// The compared columns likewise.
+    pub(super) compared: (Vec<Column>, Vec<Column>),
     /// Whether the key can be cut into ranges.
     pub(super) rangeable: bool,
     pub(super) rows_estimated: u64,
@@ -45,6 +49,7 @@ struct Cursor {
 }
 
 /// A piece of a table.
+#[derive(Clone)]
 pub(super) struct Chunk {
     pub(super) range: KeyRange,
     /// Its number within the table.
@@ -114,8 +119,13 @@ impl TablePlan {
             content,
         );
         let fingerprint = fingerprint(&source_digest, &target_digest);
+        let both = |pairs: &mut dyn Iterator<Item = &ColumnPair<'_>>| -> (Vec<Column>, Vec<Column>) {
+            pairs.map(|pair| (pair.source.clone(), pair.target.clone())).unzip()
+        };
         Ok(TablePlan {
             position,
+            written: both(&mut pairs.iter().filter(|pair| !pair.source.generated && !pair.target.generated)),
+            compared: both(&mut pairs.iter()),
             verified: Verified::new(),
             fingerprint,
             source: source_digest,

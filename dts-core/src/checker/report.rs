@@ -1,7 +1,7 @@
 //! What a check found.
 use serde::ser::{SerializeMap, Serializer};
 
-use super::CheckMode;
+use super::{CheckMode, StructureReport, WritersReport};
 use crate::data::TableName;
 
 /// What a check comes to.
@@ -32,6 +32,10 @@ pub struct CheckReport {
     pub chunks_resumed: u64,
     /// Each table, in the order of the pairs given.
     pub tables: Vec<TableCheck>,
+    /// The structure, where it was compared. It has no say in the conclusion, which is about rows.
+    pub structure: Option<StructureReport>,
+    /// Who else wrote on the target, where that was looked for. It has no say in the conclusion.
+    pub target_writers: Option<WritersReport>,
 }
 
 /// What a check found in one table.
@@ -58,8 +62,10 @@ pub struct TableCheck {
     pub chunks_different: u64,
     /// The first differences, at most [`differences_max`](super::CheckOptions::differences_max), by key.
     pub differences: Vec<Difference>,
-    /// How many differences there are.
+    /// How many differences there are; those that were repaired are not among them.
     pub differences_count: u64,
+    /// Rows that were repaired and found equal since.
+    pub rows_repaired: u64,
     /// Rows that could not be settled: they kept changing, the applied position did not come, or a server could not
     /// compute their hash.
     pub rows_unsettled: u64,
@@ -83,6 +89,21 @@ pub struct Difference {
     pub kind: DifferenceKind,
     /// [`DifferenceKind::Different`]: which columns differ.
     pub columns: Vec<String>,
+    /// Their values, when they were asked for.
+    pub values: Vec<ColumnValues>,
+    /// The row was repaired, and its chunk was compared again since.
+    pub repaired: bool,
+}
+
+/// The values of a differing column, printable; long ones are cut.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct ColumnValues {
+    /// The column's name on the source.
+    pub column: String,
+    /// Its value on the source; `None` is NULL.
+    pub source: Option<String>,
+    /// Its value on the target.
+    pub target: Option<String>,
 }
 
 /// What is wrong with a row.
@@ -123,6 +144,7 @@ impl TableCheck {
             chunks_different: 0,
             differences: Vec::new(),
             differences_count: 0,
+            rows_repaired: 0,
             rows_unsettled: 0,
             incomplete: None,
             skipped: None,
@@ -167,6 +189,13 @@ impl TableCheck {
 }
 
 impl CheckReport {
+    /// Returns whether anything was found that somebody should look at: anything but equal rows and an equal structure.
+    pub fn has_findings(&self) -> bool {
+        self.conclusion != Conclusion::Same
+            || self.structure.as_ref().is_some_and(|structure| !structure.differences.is_empty())
+            || self.target_writers.as_ref().is_some_and(|writers| writers.transactions > 0)
+    }
+
     pub(super) fn new(mode: CheckMode, seed: Option<u64>, tables: Vec<TableCheck>) -> Self {
         let any = |conclusion| tables.iter().any(|table| table.conclusion() == conclusion);
         let conclusion = if any(Conclusion::Different) {
@@ -177,7 +206,16 @@ impl CheckReport {
             Conclusion::Same
         };
         let rows_compared = tables.iter().map(|table| table.rows_compared).sum();
-        CheckReport { conclusion, mode, seed, rows_compared, chunks_resumed: 0, tables }
+        CheckReport {
+            conclusion,
+            mode,
+            seed,
+            rows_compared,
+            chunks_resumed: 0,
+            tables,
+            structure: None,
+            target_writers: None,
+        }
     }
 }
 
@@ -238,6 +276,8 @@ mod tests {
                     key: vec![("id".into(), "7".into())],
                     kind: DifferenceKind::Different,
                     columns: vec!["v".into()],
+                    values: vec![],
+                    repaired: false,
                 });
             })],
         );
@@ -247,7 +287,7 @@ mod tests {
         assert_eq!(json["tables"][0]["table"], "d.t");
         assert_eq!(
             json["tables"][0]["differences"][0],
-            serde_json::json!({"key": {"id": "7"}, "kind": "different", "columns": ["v"]})
+            serde_json::json!({"key": {"id": "7"}, "kind": "different", "columns": ["v"], "values": [], "repaired": false})
         );
         assert_eq!(json["tables"][0]["skipped"], serde_json::Value::Null);
     }

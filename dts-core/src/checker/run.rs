@@ -8,6 +8,7 @@ use super::alignment::{Alignment, AppliedPosition};
 use super::journal::{Header, Journal};
 use super::plan::{self, Chunk, Facts, TablePlan};
 use super::progress::CheckProgress;
+use super::repair::RepairFile;
 use super::report::{CheckReport, Difference, TableCheck};
 use super::sessions::{Methods, Sessions};
 use super::throttle::Throttle;
@@ -19,7 +20,7 @@ use crate::server::{ServerFacts, catalog};
 use crate::source::SourceEndpoint;
 use crate::sql::digest::Content;
 use crate::stop::StopToken;
-use crate::target::TargetEndpoint;
+use crate::target::{TargetEndpoint, repair_mark};
 use crate::wire::Connection;
 
 /// How often one chunk is tried when connections break.
@@ -56,6 +57,7 @@ pub(super) struct Run<'a> {
     progress: &'a CheckProgress,
     stop: &'a StopToken,
     journal: Option<&'a Journal>,
+    pub(super) repair_file: Option<&'a RepairFile>,
     /// Chunks that an earlier run of this check had verified.
     chunks_resumed: AtomicU64,
 }
@@ -99,6 +101,10 @@ impl<'a> Checker<'a> {
         let seed = self.options.seed.unwrap_or_else(rand::random);
         let journal = self.journal(seed)?;
         let seed = journal.as_ref().and_then(|journal| journal.seed).unwrap_or(seed);
+        let repair_file = self.options.repair_sql.as_deref().map(RepairFile::create).transpose()?;
+        if self.options.repair {
+            repair_mark::create(&mut self.target.control(stop)?)?;
+        }
         let run = Run {
             checker: self,
             alignment: Alignment::new(self.applied, self.options.patience)?,
@@ -111,6 +117,7 @@ impl<'a> Checker<'a> {
             progress,
             stop,
             journal: journal.as_ref(),
+            repair_file: repair_file.as_ref(),
             chunks_resumed: AtomicU64::new(0),
         };
         run.all_tables(&pairs)?;
@@ -419,6 +426,7 @@ impl Run<'_> {
         table.rows_compared += rows_compared;
         table.chunks_different += u64::from(settled.differences_count > 0);
         table.differences_count += settled.differences_count;
+        table.rows_repaired += settled.rows_repaired;
         table.rows_unsettled += settled.rows_unsettled;
         let room = self.checker.options.differences_max.saturating_sub(table.differences.len());
         table.differences.extend(settled.differences.into_iter().take(room));
@@ -445,6 +453,7 @@ impl Run<'_> {
             progress: &scratch,
             stop: self.stop,
             journal: None,
+            repair_file: None,
             chunks_resumed: AtomicU64::new(0),
         };
         let plans = counting.plans(pairs, &schemas, Content::Existence, |position| {

@@ -152,6 +152,11 @@ impl Sessions {
         }
     }
 
+    /// Returns whether both servers hash.
+    pub(super) fn servers_hash(&self) -> bool {
+        [Side::Source, Side::Target].iter().all(|side| self.methods.on(*side) == CheckMethod::Digest)
+    }
+
     /// Whether the rows of a side are hashed here.
     fn streams(&self, side: Side, digest: &RowDigest) -> bool {
         self.methods.on(side) == CheckMethod::Stream && digest.hashes_values()
@@ -211,9 +216,19 @@ impl Sessions {
         Ok(seen)
     }
 
+    /// Reads identities and hashes of some rows of the target, and locks them until the transaction ends. Only where the
+    /// target hashes.
+    pub(super) fn lock_rows(&mut self, digest: &RowDigest, identities: &[Identity]) -> Result<SeenRows> {
+        self.read_rows(Side::Target, digest, digest.locked_rows(identities)?)
+    }
+
     fn hashed_rows(&mut self, side: Side, digest: &RowDigest, rows: Rows<'_>) -> Result<SeenRows> {
+        self.read_rows(side, digest, digest.rows(rows)?)
+    }
+
+    fn read_rows(&mut self, side: Side, digest: &RowDigest, sql: Vec<u8>) -> Result<SeenRows> {
         let mut seen = SeenRows::new();
-        let mut stream = self.on(side).stream(digest.rows(rows)?, "reading keys and hashes")?;
+        let mut stream = self.on(side).stream(sql, "reading keys and hashes")?;
         let key_length = digest.key_columns().len();
         while let Some(mut cells) = stream.next_row()? {
             let mut identity = Vec::with_capacity(key_length.max(1));

@@ -42,12 +42,12 @@
 //! # What is assumed
 //! What [`AppliedPosition`](super::AppliedPosition) tells is visible to later reads on the target. Reads on the source are
 //! plain consistent reads, each of its own moment.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use super::alignment::Alignment;
 use super::plan::TablePlan;
-use super::report::{Difference, DifferenceKind};
+use super::report::{ColumnValues, Difference, DifferenceKind};
 use super::sessions::{ColumnHashes, Seen, SeenRows, Sessions, is_same};
 use crate::data::{Column, ColumnKind, Position};
 use crate::error::{Result, Side};
@@ -77,6 +77,8 @@ pub(super) struct Settled {
     pub(super) differences: Vec<Difference>,
     /// How many there are.
     pub(super) differences_count: u64,
+    /// How many rows were repaired and then found equal.
+    pub(super) rows_repaired: u64,
     /// Rows that did not settle.
     pub(super) rows_unsettled: u64,
     /// Why not.
@@ -91,9 +93,12 @@ pub(super) struct Settler<'a> {
     pub(super) stop: &'a StopToken,
     /// Differences that are worked out in detail; the rest is counted.
     pub(super) differences_max: usize,
+    /// Whether the values of differing columns are shown.
+    pub(super) show_values: bool,
 }
 
 /// A row that is confirmed to differ.
+#[derive(Clone)]
 pub(super) struct Confirmed {
     pub(super) identity: Identity,
     pub(super) source: Option<Seen>,
@@ -332,6 +337,25 @@ impl Settler<'_> {
         self.alignment.wait_doing(high, self.stop, watch)
     }
 
+    /// Reads the compared cells of some rows.
+    fn cells(&self, sessions: &mut Sessions, side: Side, identities: &[Identity]) -> Result<RowCells> {
+        let (digest, columns) = match side {
+            Side::Source => (&self.plan.source, &self.plan.compared.0),
+            Side::Target => (&self.plan.target, &self.plan.compared.1),
+        };
+        let columns: Vec<&Column> = columns.iter().collect();
+        let key_length = digest.key_columns().len();
+        let mut rows = RowCells::new();
+        for batch in identities.chunks(LOOKUP_ROWS) {
+            for row in sessions.on(side).query(digest.values(&columns, batch)?, "reading values")? {
+                let cell = |position: usize| row.bytes(position).map(<[u8]>::to_vec);
+                let key = (0..key_length).map(|position| cell(position).unwrap_or_default()).collect();
+                rows.insert(key, (key_length..row.len()).map(cell).collect());
+            }
+        }
+        Ok(rows)
+    }
+
     fn column_hashes(
         &self,
         sessions: &mut Sessions,
@@ -372,6 +396,11 @@ impl Settler<'_> {
                 self.column_hashes(sessions, Side::Target, &both)?,
             )
         };
+        let (source_values, target_values) = if self.show_values && !both.is_empty() {
+            (self.cells(sessions, Side::Source, &both)?, self.cells(sessions, Side::Target, &both)?)
+        } else {
+            Default::default()
+        };
         for Confirmed { identity, source, target } in confirmed {
             let copies = |seen: Option<Seen>| seen.map_or(0, |seen| seen.copies());
             let kind = match (source, target) {
@@ -399,7 +428,21 @@ impl Settler<'_> {
                 let hash = identity.cells.first().map(|hash| String::from_utf8_lossy(hash).into_owned());
                 vec![("row_hash".to_owned(), hash.unwrap_or_default())]
             };
-            settled.differences.push(Difference { key, kind, columns });
+            let mut values = Vec::new();
+            if let (Some(source), Some(target)) =
+                (source_values.get(&identity.cells), target_values.get(&identity.cells))
+            {
+                for (position, column) in self.plan.compared.0.iter().enumerate() {
+                    if columns.contains(&column.name) {
+                        let shown = |cells: &[Option<Vec<u8>>]| {
+                            cells.get(position)?.as_ref().map(|cell| shortened(printable(column, cell)))
+                        };
+                        let (source, target) = (shown(source), shown(target));
+                        values.push(ColumnValues { column: column.name.clone(), source, target });
+                    }
+                }
+            }
+            settled.differences.push(Difference { key, kind, columns, values, repaired: false });
         }
         Ok(())
     }
@@ -426,6 +469,21 @@ fn candidates(source: &SeenRows, target: &SeenRows) -> Vec<Identity> {
     let mut candidates: Vec<Identity> = differing.chain(extra).collect();
     candidates.sort_unstable();
     candidates
+}
+
+/// Cells of rows by the cells of their key.
+type RowCells = HashMap<Vec<Vec<u8>>, Vec<Option<Vec<u8>>>>;
+
+/// Values longer than this are cut.
+const SHOWN_CHARACTERS: usize = 200;
+
+fn shortened(text: String) -> String {
+    let length = text.chars().count();
+    if length <= SHOWN_CHARACTERS {
+        return text;
+    }
+    let head: String = text.chars().take(SHOWN_CHARACTERS).collect();
+    format!("{head}… ({length} characters)")
 }
 
 /// Writes a cell of a key for people.

@@ -4,9 +4,11 @@
 //! applier's lag. So a worker lets the source digest chunk after chunk for some multiple of that lag, and then waits once
 //! for all of them; the rows of those that differ are settled together, too.
 use super::plan::{Chunk, TablePlan};
+use super::repair::Repairer;
+use super::report::Difference;
 use super::run::Run;
 use super::sessions::Sessions;
-use super::settle::{Settled, Settler};
+use super::settle::{Confirmed, Settled, Settler};
 use crate::error::{Result, Side};
 use crate::sql::digest::Digest;
 use crate::stop::StopToken;
@@ -34,14 +36,80 @@ impl ChunkOutcome {
     }
 }
 
+/// Differing rows of a range that are repaired in one run, or written into the file.
+const REPAIR_ROWS_MAX: usize = 100_000;
+
 impl Run<'_> {
-    /// Compares chunks. `None` for one: the numbers of rows differ, and the table must be cut into chunks to see where.
+    /// Compares chunks, and repairs their rows where that is asked for. `None` for one: the numbers of rows differ, and the
+    /// table must be cut into chunks to see where.
     pub(super) fn compare(
         &self,
         plan: &TablePlan,
         pieces: &[Piece],
         sessions: &mut Sessions,
         stop: &StopToken,
+    ) -> Result<Vec<Option<ChunkOutcome>>> {
+        let options = &self.checker.options;
+        let is_wanted = plan.source.hashes_values() && (options.repair || self.repair_file.is_some());
+        let mut confirmed: Vec<Vec<Confirmed>> = pieces.iter().map(|_| Vec::new()).collect();
+        let mut outcomes = self.compare_once(plan, pieces, sessions, stop, &mut |position, row| {
+            if is_wanted && confirmed[position].len() < REPAIR_ROWS_MAX {
+                confirmed[position].push(row.clone());
+            }
+        })?;
+        for (position, rows) in confirmed.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            if let Some(file) = self.repair_file {
+                file.add(plan, sessions, rows)?;
+            }
+            if options.repair
+                && let Some(outcome) = &mut outcomes[position]
+            {
+                self.repair(plan, &pieces[position], sessions, stop, rows, outcome)?;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Repairs rows of a chunk and compares it again.
+    fn repair(
+        &self,
+        plan: &TablePlan,
+        piece: &Piece,
+        sessions: &mut Sessions,
+        stop: &StopToken,
+        rows: &[Confirmed],
+        outcome: &mut ChunkOutcome,
+    ) -> Result<()> {
+        let source_facts = self.checker.source.facts();
+        let reason =
+            Repairer { plan, alignment: &self.alignment, source_facts, stop }.repair(sessions, rows)?;
+        let source = sessions.digest(Side::Source, &plan.source, &piece.chunk.range)?;
+        let again = Piece { chunk: piece.chunk.clone(), source };
+        let again = self.compare_once(plan, std::slice::from_ref(&again), sessions, stop, &mut |_, _| ())?;
+        let Some(mut again) = again.into_iter().flatten().next() else { return Ok(()) };
+        let found = std::mem::take(&mut outcome.settled);
+        again.settled.rows_repaired = found.differences_count.saturating_sub(again.settled.differences_count);
+        let still: Vec<_> = again.settled.differences.iter().map(|found| found.key.clone()).collect();
+        let mut repaired: Vec<Difference> =
+            found.differences.into_iter().filter(|difference| !still.contains(&difference.key)).collect();
+        for difference in &mut repaired {
+            difference.repaired = true;
+        }
+        again.settled.differences.extend(repaired);
+        if again.settled.differences_count > 0 && reason.is_some() {
+            again.settled.reason = reason;
+        }
+        *outcome = again;
+        Ok(())
+    }
+
+    fn compare_once(
+        &self,
+        plan: &TablePlan,
+        pieces: &[Piece],
+        sessions: &mut Sessions,
+        stop: &StopToken,
+        confirmed: &mut dyn FnMut(usize, &Confirmed),
     ) -> Result<Vec<Option<ChunkOutcome>>> {
         let options = &self.checker.options;
         let source_facts = self.checker.source.facts();
@@ -76,9 +144,12 @@ impl Run<'_> {
             source_facts,
             stop,
             differences_max: options.differences_max.saturating_sub(kept),
+            show_values: options.show_values,
         };
         let ranges: Vec<_> = differing.iter().map(|(_, range, rows)| (*range, *rows)).collect();
-        let settled = settler.settle(sessions, &ranges, &mut |_, _| ())?;
+        let positions: Vec<usize> = differing.iter().map(|(position, ..)| *position).collect();
+        let settled =
+            settler.settle(sessions, &ranges, &mut |range, row| confirmed(positions[range], row))?;
         for ((position, ..), settled) in differing.into_iter().zip(settled) {
             if let Some(outcome) = &mut outcomes[position] {
                 outcome.settled = settled;

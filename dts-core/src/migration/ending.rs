@@ -7,8 +7,9 @@
 //! that phase, and [`Migration::complete`] takes it up from there.
 use std::time::{Duration, Instant};
 
-use super::{Ends, Migration, Run, receiver};
+use super::{Ends, Migration, Run, receiver, table_pairs};
 use crate::binlog_applier::{ApplyMode, ApplyUntil};
+use crate::cutover::counters;
 use crate::data::{GtidSet, ObjectKind, Position, TableName};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::progress::{Progress, Step, StepState};
@@ -17,6 +18,7 @@ use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::{self, Structure};
 use crate::target::TargetEndpoint;
+use crate::target::journal::{CutoverJournal, CutoverPhase};
 use crate::target::ledger::{CopyState, Ledger, Phase, WORKERS_MAX};
 use crate::wire::Connection;
 
@@ -36,8 +38,9 @@ pub struct CompletionReport {
     pub applied_position: Option<Position>,
     /// The target's own position in its binary log after everything, as the target prints it.
     pub target_position: Option<String>,
-    /// Transactions of the source that are not on the target; empty unless it was completed without waiting for lag 0, or the
-    /// task was completed by an earlier call that ended before its end.
+    /// Transactions of the source that are not on the target: all that it had beyond the checkpoint when the task was completed
+    /// without waiting for lag 0, else what came in the moment between the last look and the end (heartbeats of a managed
+    /// source), or after an earlier call that ended before its end.
     pub not_applied: GtidSet,
     /// Triggers created by this call.
     pub triggers: usize,
@@ -47,6 +50,8 @@ pub struct CompletionReport {
     pub programs: usize,
     /// Views that came to be on the source after the structure was made.
     pub views: usize,
+    /// Tables whose AUTO_INCREMENT was behind that of the source and was raised.
+    pub counters: usize,
     /// What is different on the target and why, for people.
     pub rewrites: Vec<String>,
     /// How long it took.
@@ -112,14 +117,16 @@ impl Migration {
         let ends = self.connect(stop)?;
         let mut target = ends.target.control(stop)?;
         let task = if ends.ledger.exists(&mut target)? { ends.ledger.task(&mut target)? } else { None };
-        let Some(task) = task else { return Err(refused("not begun yet", "run")) };
+        let task = task.ok_or_else(|| refused("not begun yet", "run"))?;
         match task.phase {
             Phase::Ended => return Err(refused("completed or stopped", "nothing, the task has ended")),
             Phase::Completing => {}
             Phase::InSync => {
+                ends.ledger.create_schema(&mut target)?;
+                refuse_in_cutover(&self.options.name, "complete", &mut target)?;
                 if !immediately {
                     receiver::beside(&self.options, &ends, &task, stop, progress, |spool, stop| {
-                        self.catch_up(&ends, &mut target, spool, stop, progress)
+                        self.catch_up(&ends, spool, &mut target, stop, progress)
                     })?;
                 }
                 lock(&ends.ledger, &mut target, stop)?;
@@ -130,11 +137,16 @@ impl Migration {
         let structure =
             Structure::new(&ends.source, &ends.target, &ends.ledger, &ends.transform, self.options.objects);
         let held_back = structure.create_held_back(stop)?;
-        let executed = server::gtid_executed(&mut ends.source.control(stop)?)?;
+        let mut source = ends.source.control(stop)?;
+        let pairs: Vec<_> =
+            table_pairs(&ends, stop)?.into_iter().map(|pair| (pair.source, pair.target)).collect();
+        let counters = counters::raise(&mut source, &mut target, &pairs)?.len();
+        let executed = server::gtid_executed(&mut source)?;
         let applied = ends.ledger.checkpoint(&mut target)?.applied;
         ends.ledger.set_phase(&mut target, Phase::Ended)?;
+        self.discard_spool();
         progress.set_step(Step::InSync, StepState::Done);
-        let not_applied = if immediately { executed.subtract(&applied) } else { GtidSet::new() };
+        let not_applied = executed.subtract(&applied);
         Ok(CompletionReport {
             source_position: Some(Position::Gtid(executed).shown(ends.source.facts().log_name())),
             applied_position: Some(Position::Gtid(applied).shown(ends.source.facts().log_name())),
@@ -144,6 +156,7 @@ impl Migration {
             events: held_back.events,
             programs: held_back.programs,
             views: held_back.views,
+            counters,
             rewrites: held_back.rewrites,
             elapsed: begun.elapsed(),
         })
@@ -153,8 +166,8 @@ impl Migration {
     fn catch_up(
         &self,
         ends: &Ends,
-        target: &mut Connection,
         spool: Option<&Spool>,
+        target: &mut Connection,
         stop: &StopToken,
         progress: &Progress,
     ) -> Result<()> {
@@ -203,7 +216,7 @@ impl Migration {
     /// asked. No other process may apply for the task.
     ///
     /// # Errors
-    /// What the target answered.
+    /// [`ErrorKind::IllegalState`] in the middle of a cut-over: the source would stay closed. Else what the target answered.
     pub fn end(&self, stop: &StopToken) -> Result<Remains> {
         let target = TargetEndpoint::connect(self.options.target.clone(), stop)?;
         let ledger = Ledger::new(self.options.name.clone());
@@ -211,10 +224,22 @@ impl Migration {
         if !ledger.exists(&mut control)? || ledger.task(&mut control)?.is_none() {
             return Ok(Remains::default());
         }
+        ledger.create_schema(&mut control)?;
+        refuse_in_cutover(&self.options.name, "stop", &mut control)?;
         lock(&ledger, &mut control, stop)?;
         let remains = remains(&ledger, &mut control)?;
         ledger.set_phase(&mut control, Phase::Ended)?;
+        self.discard_spool();
         Ok(remains)
+    }
+
+    /// Nothing of it will be applied any more. What cannot be removed is only in the way of the disk.
+    fn discard_spool(&self) {
+        if let Some(folder) = &self.options.apply.spool_folder
+            && let Err(error) = Spool::discard(folder)
+        {
+            log::warn!("the spool was not removed: {error}");
+        }
     }
 
     /// Returns what the task has put on the target. Only the target is asked.
@@ -254,10 +279,26 @@ impl Migration {
             .into());
         }
         let dropped = if drop_data { structure::drop_created(&target, &ledger, stop)? } else { Vec::new() };
+        // Tables of the schema that came with later versions.
+        ledger.create_schema(&mut control)?;
         ledger.forget(&mut control)?;
         let schema_dropped = ledger.drop_unused_schema(&mut control)?;
         Ok(CleanReport { dropped, rows_removed: task.is_some(), schema_dropped })
     }
+}
+
+/// In the middle of a cut-over the source is closed for its applications, and only the cut-over knows how to open it.
+fn refuse_in_cutover(task: &str, action: &str, target: &mut Connection) -> Result<()> {
+    let row = CutoverJournal::new(task).read(target)?;
+    if row.is_none_or(|row| row.phase == CutoverPhase::Done) {
+        return Ok(());
+    }
+    Err(ErrorKind::IllegalState {
+        action: action.into(),
+        state: "in the middle of a cut-over, with the source closed for applications".into(),
+        allowed: "cutover (goes on), cutover --abort (opens the source again)".into(),
+    }
+    .into())
 }
 
 fn remains(ledger: &Ledger, control: &mut Connection) -> Result<Remains> {

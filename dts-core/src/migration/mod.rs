@@ -9,6 +9,7 @@ mod options;
 mod receiver;
 mod state;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 pub use crate::transform::ObjectKinds;
@@ -19,7 +20,8 @@ pub use state::{Action, State};
 
 use crate::binlog_applier::{ApplyMode, ApplyUntil, BinlogApplier};
 use crate::checker::{
-    CheckOptions, CheckProgress, CheckReport, Checker, CheckpointPosition, NothingApplies, TablePair,
+    AppliedPosition, CheckMode, CheckOptions, CheckProgress, CheckReport, Checker, CheckpointPosition,
+    NothingApplies, StructureChecker, TablePair, WritersReport, WritersSearch,
 };
 use crate::data::{GtidSet, LogOffsets, Position};
 use crate::error::{Error, ErrorKind, Result, Side};
@@ -30,8 +32,8 @@ use crate::source::{SourceEndpoint, start_position};
 use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::Structure;
-use crate::target::TargetEndpoint;
 use crate::target::ledger::{Ledger, Phase, TaskRow};
+use crate::target::{TargetEndpoint, watch_mark};
 use crate::transform::Transform;
 use crate::validator::{TaskType, ValidationReport, Validator, ValidatorOptions};
 
@@ -135,7 +137,7 @@ impl Migration {
         outcome
     }
 
-    /// Compares the data of both sides, as often as wanted.
+    /// Compares the rows and the structure of both sides, as often as wanted.
     ///
     /// A source that is being written is compared along with the applier: with `apply_here` one runs beside the check,
     /// without it another process is expected to apply. A task that has ended, and one that was never begun, is compared as
@@ -164,13 +166,32 @@ impl Migration {
             .into());
         }
         let pairs = table_pairs(&ends, stop)?;
-        if phase >= Phase::Completing {
-            return Checker::new(&ends.source, &ends.target, pairs, options, &NothingApplies)
-                .run(stop, progress);
-        }
-        let applied = CheckpointPosition::new(&ends.target, self.options.name.clone(), stop);
-        let checker = Checker::new(&ends.source, &ends.target, pairs, options, &applied);
-        self.beside_applier(&ends, apply_here, stop, |stop| checker.run(stop, progress))
+        let (still, checkpoint) =
+            (NothingApplies, CheckpointPosition::new(&ends.target, self.options.name.clone(), stop));
+        let applies = phase < Phase::Completing;
+        let applied: &dyn AppliedPosition = if applies { &checkpoint } else { &still };
+        let check = |stop: &StopToken| -> Result<CheckReport> {
+            let mut report = Checker::new(&ends.source, &ends.target, pairs, options.clone(), applied)
+                .run(stop, progress)?;
+            if options.mode != CheckMode::None {
+                let structure = StructureChecker {
+                    source: &ends.source,
+                    target: &ends.target,
+                    transform: &ends.transform,
+                    objects: self.options.objects,
+                    is_completed: phase == Phase::Ended,
+                    tables: options.tables.as_deref(),
+                    applied,
+                    patience: options.patience,
+                };
+                report.structure = Some(structure.run(stop)?);
+                if applies {
+                    report.target_writers = Some(self.target_writers(&ends, stop)?);
+                }
+            }
+            Ok(report)
+        };
+        self.beside_applier(&ends, applies && apply_here, stop, check)
     }
 
     /// Does `work` while changes are applied beside it; with `apply_here` in a thread of this call, without it another process
@@ -188,11 +209,12 @@ impl Migration {
         let task = ends.ledger.task(&mut ends.target.control(stop)?)?;
         let task = task.ok_or_else(|| Error::internal("a task that applies has no row"))?;
         receiver::beside(&self.options, ends, &task, stop, &Progress::new(), |spool, stop| {
-            Self::with_applier(ends, spool, stop, work)
+            self.with_applier(ends, spool, stop, work)
         })
     }
 
     fn with_applier<T>(
+        &self,
         ends: &Ends,
         spool: Option<&Spool>,
         stop: &StopToken,
@@ -207,7 +229,8 @@ impl Migration {
                     &ends.ledger,
                     &ends.transform,
                     ApplyMode::Strict,
-                );
+                )
+                .with_options(self.options.apply.clone());
                 if let Some(spool) = spool {
                     applier = applier.reading_from(spool);
                 }
@@ -225,6 +248,30 @@ impl Migration {
                 (done, _) => done,
             }
         })
+    }
+
+    /// Looks who else wrote on the target since the task got in sync, or since the last check.
+    fn target_writers(&self, ends: &Ends, stop: &StopToken) -> Result<WritersReport> {
+        let mut target = ends.target.control(stop)?;
+        let mut databases = BTreeSet::new();
+        for database in catalog::databases(&mut ends.source.control(stop)?)? {
+            if ends.transform.selection.selects_database(&database.name) {
+                databases.extend(ends.transform.route.target_databases(&database.name));
+            }
+        }
+        let recorded = watch_mark::read(&mut target, &self.options.name)?;
+        let since = match &recorded {
+            Some(since) => since.clone(),
+            None if ends.target.facts().has_gtids() => server::gtid_executed(&mut target)?,
+            None => GtidSet::new(),
+        };
+        let search = WritersSearch { target: &ends.target, databases: &databases, since: &since };
+        let (mut report, searched) = search.run(stop)?;
+        if recorded.is_none() && report.incomplete.is_none() {
+            report.incomplete = Some("writes of others on the target are looked for from now on".into());
+        }
+        watch_mark::write(&mut target, &self.options.name, &searched)?;
+        Ok(report)
     }
 
     fn run_steps(&self, until: Until, stop: &StopToken, progress: &Progress) -> Result<RunReport> {
@@ -391,6 +438,7 @@ impl Run<'_> {
         if task.phase <= Phase::IndexBuild {
             self.step(Step::IndexBuild, |run| {
                 structure.build_indexes(&run.tables, run.options.load.threads, run.stop, run.progress)?;
+                run.watch_target()?;
                 run.set_phase(Phase::InSync)
             })?;
         }
@@ -451,7 +499,8 @@ impl Run<'_> {
             &self.ends.ledger,
             &self.ends.transform,
             mode,
-        );
+        )
+        .with_options(self.options.apply.clone());
         if let Some(spool) = self.spool {
             applier = applier.reading_from(spool);
         }
@@ -483,6 +532,16 @@ impl Run<'_> {
         work(self)?;
         self.progress.set_step(step, StepState::Done);
         Ok(())
+    }
+
+    /// From now on writes of others on the target are looked for.
+    fn watch_target(&self) -> Result<()> {
+        if !self.ends.target.facts().has_gtids() {
+            return Ok(());
+        }
+        let mut target = self.ends.target.control(self.stop)?;
+        let executed = server::gtid_executed(&mut target)?;
+        watch_mark::write(&mut target, &self.options.name, &executed)
     }
 
     fn set_phase(&self, phase: Phase) -> Result<()> {

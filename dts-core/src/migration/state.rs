@@ -169,7 +169,7 @@ impl State {
         match self {
             Created => &[Validating, Stopping],
             // A validation that could not find out leaves the task where it was.
-            Validating => &[Created, Validated, ValidationFailed, Paused, Failed],
+            Validating => &[Created, Validated, ValidationFailed, Paused, Stopping, Failed],
             Validated => &[Created, Validating, Scheduled, Queued, Running, Stopping],
             ValidationFailed => &[Validating, Stopping],
             Scheduled => &[Queued, Paused, Stopping, Failed],
@@ -181,7 +181,8 @@ impl State {
             Pausing => &[Paused, Stopping, Completing, Failed],
             Paused => &[Validating, Queued, Running, Stopping, Completing],
             Retrying => &[Running, Pausing, Stopping, Failed],
-            Stopping => &[Stopped, Failed],
+            // In the middle of a cut-over it is refused.
+            Stopping => &[Stopped, Running, Paused, Failed],
             Stopped | Completed => &[],
             // An interrupted completion is taken up by the next one; one that is refused because the source is still being
             // written changes nothing.
@@ -212,7 +213,8 @@ impl State {
         match self {
             State::Created | State::ValidationFailed => &[Validate, Run, Stop],
             State::Validated => &[Validate, Submit, Run, Stop],
-            State::Validating | State::Pausing | State::Stopping | State::Completing => &[],
+            State::Validating => &[Pause, Stop],
+            State::Pausing | State::Stopping | State::Completing => &[],
             State::Scheduled | State::Queued => &[Run, Pause, Stop],
             State::Running | State::Retrying => &[Pause, Stop, Check],
             State::ReadyToComplete => &[Pause, Stop, Check, Cutover, Complete],
@@ -285,6 +287,7 @@ mod tests {
         (Validating, ValidationFailed, "an item fails"),
         (Validating, Created, "could not find out, first time"),
         (Validating, Paused, "could not find out, begun before"),
+        (Validating, Stopping, "revoked"),
         (Validating, Failed, "could not find out, failed before"),
         (Validated, Created, "the task file changed"),
         (Validated, Validating, "dts validate again"),
@@ -331,6 +334,8 @@ mod tests {
         (Retrying, Stopping, "revoked"),
         (Retrying, Failed, "gave up"),
         (Stopping, Stopped, "cleaned up"),
+        (Stopping, Running, "refused in the middle of a cut-over"),
+        (Stopping, Paused, "the same, when nobody works on it"),
         (Stopping, Failed, "could not clean up"),
         (Completing, Completed, "all done"),
         (Completing, Running, "refused, the source is still being written"),

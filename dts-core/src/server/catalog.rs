@@ -422,6 +422,32 @@ pub fn acting_keys(connection: &mut Connection, parent: &TableName) -> Result<Ve
     Ok(keys.into_iter().map(|(_, key)| key).filter(acts).collect())
 }
 
+/// Returns the lists of a table's columns that foreign keys refer to.
+///
+/// # Errors
+/// What the server answered.
+pub fn referred_columns(connection: &mut Connection, parent: &TableName) -> Result<Vec<Vec<String>>> {
+    let sql = format!(
+        "SELECT CONSTRAINT_SCHEMA, CONSTRAINT_NAME, REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE WHERE \
+         REFERENCED_TABLE_SCHEMA = {} AND REFERENCED_TABLE_NAME = {} ORDER BY CONSTRAINT_SCHEMA, CONSTRAINT_NAME, \
+         ORDINAL_POSITION",
+        quote::string_literal(&parent.database),
+        quote::string_literal(&parent.table)
+    );
+    let mut lists: Vec<((String, String), Vec<String>)> = Vec::new();
+    for row in connection.query(sql, "reading what foreign keys refer to")? {
+        let name = (row.string(0), row.string(1));
+        match lists.last_mut() {
+            Some((last, columns)) if *last == name => columns.push(row.string(2)),
+            _ => lists.push((name, vec![row.string(2)])),
+        }
+    }
+    let mut lists: Vec<Vec<String>> = lists.into_iter().map(|(_, columns)| columns).collect();
+    lists.sort();
+    lists.dedup();
+    Ok(lists)
+}
+
 fn column(row: &TextRow, facts: &ServerFacts) -> Column {
     let data_type = row.string(2).to_ascii_lowercase();
     let type_text = row.string(3);

@@ -245,6 +245,11 @@ impl CreateTable {
         self.partition.is_some()
     }
 
+    /// Returns the partition clause as it is written.
+    pub fn partition(&self) -> Option<&str> {
+        self.partition.as_deref()
+    }
+
     /// Returns the value of a table option as it is written, by its name in upper case (`ENGINE`, `CHARSET`, `ROW_FORMAT`).
     pub fn option(&self, name: &str) -> Option<&str> {
         self.options.iter().find(|option| option.name == name).map(|option| option.value.as_str())

@@ -430,6 +430,47 @@ impl RowDigest {
         }
     }
 
+    /// Builds the query for whole rows: the identity's cells (for a table without a key the hash), then the columns as
+    /// [`push_read_expression`](select::push_read_expression) reads them.
+    ///
+    /// # Errors
+    /// A key that is not of the key's type.
+    pub fn values(&self, columns: &[&Column], identities: &[Identity]) -> Result<Vec<u8>> {
+        let mut sql = b"SELECT ".to_vec();
+        if self.has_key() {
+            sql.extend_from_slice(self.key_reads.join(",").as_bytes());
+        } else {
+            sql.extend_from_slice(format!("LEFT({},32)", self.row_hash()).as_bytes());
+        }
+        for column in columns {
+            sql.push(b',');
+            select::push_read_expression(&mut sql, column);
+        }
+        self.push_from(&mut sql, Rows::Identities(identities))?;
+        Ok(sql)
+    }
+
+    /// Builds the statement that deletes rows, at most so many.
+    ///
+    /// # Errors
+    /// A key that is not of the key's type.
+    pub fn delete(&self, identities: &[Identity], rows_max: u64) -> Result<Vec<u8>> {
+        let mut sql = b"DELETE".to_vec();
+        self.push_from(&mut sql, Rows::Identities(identities))?;
+        sql.extend_from_slice(format!(" LIMIT {rows_max}").as_bytes());
+        Ok(sql)
+    }
+
+    /// Builds the query of [`rows`](Self::rows) so that it locks the rows, and the gaps where they would be.
+    ///
+    /// # Errors
+    /// A key that is not of the key's type.
+    pub fn locked_rows(&self, identities: &[Identity]) -> Result<Vec<u8>> {
+        let mut sql = self.rows(Rows::Identities(identities))?;
+        sql.extend_from_slice(b" FOR UPDATE");
+        Ok(sql)
+    }
+
     /// Builds the query for the end of the next chunk: the key of the `rows`-th row after `lower`.
     ///
     /// # Errors

@@ -72,18 +72,84 @@ impl TableWriter {
         sql.extend_from_slice(&self.insert_head);
     }
 
-    /// Appends one row's `(…)`. Returns how many warnings the server will give for it (ENUM error values).
+    /// Appends one row's `(…)`: the row as it is after a change. What the after image does not hold is taken from the before
+    /// image; `before` is empty for an insert. Returns how many warnings the server will give for it (ENUM error values).
     ///
     /// # Errors
-    /// [`ErrorKind::Value`](crate::error::ErrorKind::Value) when the image does not hold a column.
-    pub fn push_row(&self, sql: &mut Vec<u8>, after: &[Value]) -> Result<u64> {
+    /// [`ErrorKind::Value`](crate::error::ErrorKind::Value) when neither image holds a column.
+    pub fn push_row(&self, sql: &mut Vec<u8>, before: &[Value], after: &[Value]) -> Result<u64> {
         let mut warnings = 0;
         for (index, &position) in self.stored.iter().enumerate() {
             sql.push(if index == 0 { b'(' } else { b',' });
-            warnings += self.push_assigned(sql, position, after)?;
+            match value(after, position) {
+                Value::Absent => warnings += self.push_assigned(sql, position, before)?,
+                // Changes inside a document need the document: a new row has none.
+                Value::JsonDiff(diffs) => {
+                    let mut document = Vec::new();
+                    let column = &self.schema.columns[position];
+                    literal::push_value(&mut document, value(before, position), column, Place::Compared)?;
+                    push_json_diffs(sql, &document, diffs);
+                }
+                _ => warnings += self.push_assigned(sql, position, after)?,
+            }
         }
         sql.push(b')');
         Ok(warnings)
+    }
+
+    /// Appends statements that delete whatever stands in the way of a row as it is after a change: rows with its row key or its
+    /// key in another UNIQUE index, but not the row that has the row key of `itself`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`](crate::error::ErrorKind::Value) when the images do not hold what is needed.
+    pub fn push_clear_way(&self, sql: &mut Vec<u8>, after: &[Value], itself: Option<&[Value]>) -> Result<()> {
+        for index in self.schema.indexes.iter().filter(|index| index.unique) {
+            let parts: Option<Vec<(usize, Option<u32>)>> =
+                index.parts.iter().map(|part| Some((part.column?, part.prefix))).collect();
+            // What an expression gives is not known here; the server will tell. NULL is in nobody's way, and neither is a
+            // column that the change leaves as it is.
+            let Some(parts) = parts else { continue };
+            if parts.iter().any(|(column, _)| matches!(value(after, *column), Value::Null | Value::Absent)) {
+                continue;
+            }
+            if !sql.is_empty() {
+                sql.push(b';');
+            }
+            sql.extend_from_slice(b"DELETE FROM ");
+            quote::push_table(sql, &self.schema.name);
+            sql.extend_from_slice(b" WHERE ");
+            for (place, (position, prefix)) in parts.into_iter().enumerate() {
+                if place > 0 {
+                    sql.extend_from_slice(b" AND ");
+                }
+                let column = &self.schema.columns[position];
+                let mut compared = Vec::new();
+                literal::push_value(&mut compared, value(after, position), column, Place::Compared)?;
+                push_part(sql, &quote::identifier(&column.name), prefix);
+                sql.push(b'=');
+                push_part(sql, &compared, prefix);
+            }
+            if let (Some(itself), Some(key)) = (itself, &self.key) {
+                sql.extend_from_slice(b" AND NOT (");
+                self.push_key(sql, key, itself)?;
+                sql.push(b')');
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the row key of an image as text for people, such as `id = 5`: row content, so not for logs.
+    pub fn key_text(&self, image: &[Value]) -> String {
+        let Some(key) = &self.key else { return "the table has no key".into() };
+        let shown = key.columns.iter().map(|&position| {
+            let column = &self.schema.columns[position];
+            let mut text = Vec::new();
+            match literal::push_value(&mut text, value(image, position), column, Place::Assigned) {
+                Ok(()) => format!("{} = {}", column.name, String::from_utf8_lossy(&text)),
+                Err(_) => format!("{} is not in the image", column.name),
+            }
+        });
+        shown.collect::<Vec<_>>().join(", ")
     }
 
     /// Ends an INSERT.
@@ -223,7 +289,7 @@ impl TableWriter {
         let column = &self.schema.columns[position];
         match value(image, position) {
             Value::JsonDiff(diffs) => {
-                push_json_diffs(sql, &quote::identifier(&column.name), diffs);
+                push_json_diffs(sql, quote::identifier(&column.name).as_bytes(), diffs);
                 Ok(0)
             }
             other => {
@@ -248,8 +314,20 @@ pub(crate) fn is_same(one: &Value, other: &Value) -> bool {
     }
 }
 
-/// Nests the changes of a document around the column: the first change is innermost.
-fn push_json_diffs(sql: &mut Vec<u8>, column: &str, diffs: &[JsonDiff]) {
+/// Appends a column or literal, or the part of it that an index sees.
+fn push_part(sql: &mut Vec<u8>, operand: &(impl AsRef<[u8]> + ?Sized), prefix: Option<u32>) {
+    match prefix {
+        Some(prefix) => {
+            sql.extend_from_slice(b"LEFT(");
+            sql.extend_from_slice(operand.as_ref());
+            sql.extend_from_slice(format!(",{prefix})").as_bytes());
+        }
+        None => sql.extend_from_slice(operand.as_ref()),
+    }
+}
+
+/// Nests the changes of a document around the column or the document: the first change is innermost.
+fn push_json_diffs(sql: &mut Vec<u8>, document: &[u8], diffs: &[JsonDiff]) {
     for diff in diffs.iter().rev() {
         sql.extend_from_slice(match diff.operation {
             JsonDiffOperation::Replace => b"JSON_REPLACE(".as_slice(),
@@ -258,7 +336,7 @@ fn push_json_diffs(sql: &mut Vec<u8>, column: &str, diffs: &[JsonDiff]) {
             JsonDiffOperation::Remove => b"JSON_REMOVE(",
         });
     }
-    sql.extend_from_slice(column.as_bytes());
+    sql.extend_from_slice(document);
     for diff in diffs {
         sql.push(b',');
         quote::push_introduced_literal(sql, "utf8mb4", &diff.path);

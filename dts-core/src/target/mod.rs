@@ -6,7 +6,9 @@
 mod endpoint;
 pub mod journal;
 pub mod ledger;
+pub mod repair_mark;
 mod session_lock;
+pub mod watch_mark;
 
 pub use endpoint::{TargetEndpoint, TargetOptions};
 pub use session_lock::SessionKind;

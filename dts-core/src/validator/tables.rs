@@ -27,8 +27,9 @@ pub(super) const CHECKS: &[Check] = &[
         GROUP,
         "cascades",
         cascades,
-        "No foreign key changes rows by itself (CASCADE, SET NULL). Such changes are not in the binary log before MySQL 9.6 and \
-         are not repeated on the target yet: fails where changes are carried from such a source, warns otherwise.",
+        "Where a foreign key changes rows by itself (CASCADE, SET NULL), its parent takes part, too. Such changes are not in the \
+         binary log before MySQL 9.6; they are repeated on the target from the parent's changes, and the tables are copied \
+         together from one exact snapshot. Fails where the parent is not selected and such a source is followed.",
     ),
     Check::fails(
         GROUP,
@@ -106,31 +107,40 @@ fn target_space(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
 
 fn cascades(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
     let source = survey.facts(Side::Source)?;
-    let tables: Vec<&TableName> = survey
-        .source_objects()?
-        .tables
-        .iter()
-        .filter(|table| table.foreign_keys.iter().any(|key| key.cascades))
-        .map(|table| &table.name)
-        .collect();
-    let expected = "no foreign key with CASCADE or SET NULL";
-    if tables.is_empty() {
-        return Ok(Verdict::pass(expected, "none"));
+    let tables = &survey.source_objects()?.tables;
+    let selected: BTreeSet<&TableName> = tables.iter().map(|table| &table.name).collect();
+    let (mut tied, mut lost) = (Vec::new(), Vec::new());
+    for table in tables {
+        let mut keys = table.foreign_keys.iter().filter(|key| key.cascades).peekable();
+        if keys.peek().is_some() {
+            tied.push(&table.name);
+        }
+        if keys.any(|key| !selected.contains(&key.referenced_table)) {
+            lost.push(&table.name);
+        }
     }
-    let actual = format!("{}: {}", count(tables.len(), "table"), few(&tables));
-    let verdict = if source.is_mysql_at_least(9, 6, 0) || !survey.options.needs_binlog() {
-        Verdict::warn(expected, actual)
-            .message("the source logs what its foreign keys change: rows are carried one by one, so a change of one parent may be many")
-            .fix("Nothing must be done; avoid mass changes of parents during the copy.")
-    } else {
-        Verdict::fail(expected, actual)
-            .message("what these foreign keys change is not in the source's binary log: the target's rows would stay as they were")
-            .fix(
-                "Make sure that no parent row is deleted and no parent key is changed while the task runs, then add \"cascades\" to \
-                 validate.ignore; or name the tables in objects.exclude.",
-            )
-    };
-    Ok(verdict.objects(tables))
+    let expected = "every parent of a foreign key with CASCADE or SET NULL is selected";
+    if tied.is_empty() {
+        return Ok(Verdict::pass(expected, "no such key"));
+    }
+    if source.logs_cascades() || !survey.options.needs_binlog() {
+        return Ok(Verdict::pass(expected, format!("{}: {}", count(tied.len(), "table"), few(&tied)))
+            .message("the source logs what its foreign keys change: it is carried row by row"));
+    }
+    if lost.is_empty() {
+        let verdict = Verdict::pass(expected, format!("{}: {}", count(tied.len(), "table"), few(&tied)));
+        return Ok(verdict.message(
+            "what these foreign keys change is not in the source's binary log: it is repeated on the target from the changes of \
+             the parents, and the tables tied by them are copied together from one exact snapshot",
+        ));
+    }
+    Ok(Verdict::fail(expected, format!("without their parents: {}", few(&lost)))
+        .message(
+            "what these foreign keys change is not in the source's binary log, and the parents' changes are not carried: the \
+             target's rows would stay as they were",
+        )
+        .fix("Select the parents, too, or name the tables in objects.exclude.")
+        .objects(lost))
 }
 
 fn engine(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {

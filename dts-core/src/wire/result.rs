@@ -84,7 +84,8 @@ pub(super) fn parse_error(packet: &[u8]) -> ServerError {
 pub struct Cells<'a>(&'a [u8]);
 
 impl<'a> Cells<'a> {
-    pub(super) fn new(packet: &'a [u8]) -> Self {
+    /// Takes a row's packet, without the packet's header. What is wrong with it shows when cells are read.
+    pub fn new(packet: &'a [u8]) -> Self {
         Cells(packet)
     }
 

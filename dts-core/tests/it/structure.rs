@@ -18,6 +18,7 @@ use dts_core::wire::{Address, ConnectionOptions, Secret};
 use dts_testbed::{Server, ServerOptions, Version};
 use mysql::prelude::Queryable;
 
+use crate::check_structure;
 use crate::support::{Generation, Pair, connection, run, select};
 
 /// On which sources a case can be made.
@@ -239,6 +240,10 @@ fn tables_survive(generation: Generation) {
         }
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+    let transform = pair.options("fidelity", &["fid", "`fid.2`"]).transform;
+    let report = check_structure::compare(&pair, &transform, true);
+    assert_eq!((report.differences, report.unclear), (vec![], vec![]));
+    assert!(report.compared > 30);
 }
 
 fn shown(server: &Server, database: &str, table: &str) -> String {
@@ -509,6 +514,12 @@ fn objects_survive(generation: Generation, rules: &[(&str, &str)]) {
     assert_eq!((report.triggers, report.events), (triggers, 2));
     let report = held_back(&pair, "objects", &transform).unwrap();
     assert_eq!((report.triggers, report.events), (0, 0));
+    let mut report = check_structure::compare(&pair, &transform, true);
+    // Rows were written to the target above.
+    report.differences.retain(|found| found.part != "AUTO_INCREMENT");
+    assert_eq!(report.differences, vec![], "{:?}", report.unclear);
+    assert!(report.compared > 15);
+    eprintln!("unclear: {:#?}", report.unclear);
     let events = |server: &Server, shop: &str| -> Vec<mysql::Row> {
         server.query(&format!(
             "SELECT EVENT_NAME, TIME_ZONE, STATUS, ON_COMPLETION, EXECUTE_AT, STARTS, EVENT_COMMENT, SQL_MODE FROM

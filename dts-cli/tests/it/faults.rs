@@ -1,0 +1,135 @@
+//! Homes and stores that cannot be used: each is named with what to do, and nothing is lost.
+use std::fs;
+use std::process::Stdio;
+
+use dts_testbed::dump;
+use dts_testbed::shop::{Shop, ShopOptions};
+
+use crate::program::{Dts, Pair, Running, task_file, text};
+
+/// Starts the program with a limit on the size of any file that it writes, in KiB: a disk that is full at that point.
+fn start_on_small_disk(dts: &Dts, kib: u32, args: &[&str]) -> Running {
+    let mut command = std::process::Command::new("sh");
+    // The signal is ignored, so that writing fails as on a full disk. dash counts in blocks of 512 bytes.
+    command.args(["-c", &format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2)]);
+    command
+        .arg(env!("CARGO_BIN_EXE_dts"))
+        .args(args)
+        .current_dir(dts.path("."))
+        .env("DTS_HOME", dts.path("home"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Running::new(command.spawn().unwrap())
+}
+
+/// Every command that uses the store, each with what it needs to get that far.
+fn commands(file: &str) -> Vec<Vec<&str>> {
+    vec![
+        vec!["list"],
+        vec!["status", "shop"],
+        vec!["validate", file],
+        vec!["run", file],
+        vec!["submit", file],
+        vec!["worker", "--drain"],
+        vec!["pause", "shop"],
+        vec!["resume", "shop"],
+        vec!["stop", "shop"],
+        vec!["set", "shop", "load.rows_per_second_max=1"],
+        vec!["check", "shop"],
+        vec!["complete", "shop"],
+        vec!["clean", "shop"],
+    ]
+}
+
+#[test]
+fn a_store_that_is_no_database_is_named_by_every_command() {
+    let dts = Dts::new();
+    dts.write("password", "x");
+    let file = dts.write("shop.toml", &task_file(1, 2, ""));
+    fs::create_dir(dts.path("home")).unwrap();
+    let damaged = "this was a database once, but a disk has lost it ".repeat(200);
+    fs::write(dts.path("home/tasks.sqlite"), &damaged).unwrap();
+    for command in commands(text(&file)) {
+        let ended = dts.run(&command).ends_with(2);
+        assert!(ended.err.contains("[DTS-1002]") && ended.err.contains("tasks.sqlite"), "{ended:?}");
+        assert!(ended.err.contains("Move this file away"), "{ended:?}");
+        let error = dts.run(&[&command[..], &["--json"]].concat()).ends_with(2).json();
+        assert_eq!(error["error"]["code"], "DTS-1002");
+    }
+    assert_eq!(fs::read_to_string(dts.path("home/tasks.sqlite")).unwrap(), damaged, "it is left as it was");
+}
+
+#[test]
+fn a_home_that_cannot_be_written_is_named_by_every_command() {
+    let dts = Dts::new();
+    dts.write("password", "x");
+    let file = dts.write("shop.toml", &task_file(1, 2, ""));
+    // Not even root may make a folder there.
+    for command in commands(text(&file)) {
+        let ended = dts.run(&[&["--home", "/sys/dts-home"], &command[..]].concat()).ends_with(2);
+        assert!(ended.err.contains("[DTS-1002] cannot create '/sys/dts-home'"), "{ended:?}");
+        assert!(ended.err.contains("--home or $DTS_HOME"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_disk_without_space_for_the_store_is_named() {
+    let dts = Dts::new();
+    let ended = start_on_small_disk(&dts, 8, &["list"]).end().ends_with(2);
+    assert!(ended.err.contains("[DTS-1002]") && ended.err.contains("Free space on this disk"), "{ended:?}");
+    // With space it is as new.
+    dts.run(&["list"]).ends_with(0);
+}
+
+#[test]
+fn a_lost_store_and_a_full_disk_lose_nothing_of_a_task() {
+    let (dts, pair) = (Dts::new(), Pair::start());
+    Shop::create(&pair.source, &ShopOptions { rows: 5_000, ..ShopOptions::default() });
+    let file =
+        pair.task(&dts, "[load]\nrows_per_second_max = 2000\nchunk_mib = 1\n[check]\nmode = \"none\"\n");
+    // The store is full in the middle of the run; whatever comes of that, it is no success that is none.
+    let ended = start_on_small_disk(&dts, 256, &["run", text(&file), "--until", "loaded"]).end();
+    assert!([0, 2, 3, 4].contains(&ended.code), "{ended:?}");
+    eprintln!(
+        "on the small disk it ended with {}: {}",
+        ended.code,
+        ended.err.lines().last().unwrap_or_default()
+    );
+    // The store is lost whole.
+    for name in ["tasks.sqlite", "tasks.sqlite-wal", "tasks.sqlite-shm"] {
+        let _ = fs::remove_file(dts.path("home").join(name));
+    }
+    fs::write(dts.path("home/tasks.sqlite"), "x".repeat(5000)).unwrap();
+    dts.run(&["run", text(&file)]).ends_with(2);
+    fs::remove_file(dts.path("home/tasks.sqlite")).unwrap();
+    let ended = dts.run(&["run", text(&file), "--until", "synced"]).ends_with(0);
+    assert!(ended.out.contains("resumed"), "the target knows: {ended:?}");
+    dump::assert_equal(&pair.source, &pair.target, "shop");
+}
+
+#[test]
+fn a_task_file_that_changed_or_went_away_while_it_waited_is_noticed() {
+    let (dts, pair) = (Dts::new(), Pair::start());
+    pair.source.exec(
+        "CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY); INSERT INTO shop.t VALUES (1)",
+    );
+    let file = pair.task(&dts, "[check]\nmode = \"none\"\n");
+    let submitted = fs::read_to_string(&file).unwrap();
+    dts.run(&["submit", text(&file)]).ends_with(0);
+    // It is validated again in its new form, and not started: the selection is empty now.
+    fs::write(&file, submitted.replace("[\"shop\"]", "[\"nothing\"]")).unwrap();
+    let ended = dts.run(&["worker", "--drain"]).ends_with(1);
+    assert!(ended.out.contains("objects_exist"), "{ended:?}");
+    assert_eq!(dts.status("shop")["state"], "validation_failed");
+    fs::write(&file, &submitted).unwrap();
+    dts.run(&["submit", text(&file)]).ends_with(0);
+    fs::remove_file(&file).unwrap();
+    let ended = dts.run(&["worker", "--drain"]).ends_with(2);
+    assert!(ended.err.contains("read the task file"), "{ended:?}");
+    let status = dts.status("shop");
+    assert_eq!((&status["state"], &status["error"]["code"]), (&"failed".into(), &"DTS-1002".into()));
+    fs::write(&file, submitted).unwrap();
+    dts.run(&["resume", "shop"]).ends_with(0);
+    dts.run(&["worker", "--drain"]).ends_with(0);
+    assert_eq!(dts.status("shop")["state"], "paused");
+    dump::assert_equal(&pair.source, &pair.target, "shop");
+}
