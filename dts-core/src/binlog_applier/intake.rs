@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::binlog::{Event, EventType, GtidEvent, QueryEvent, RawEvent, RowsEvent, TransactionPayload};
-use crate::data::{Gtid, RowImage};
+use crate::data::RowImage;
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::sql::statement::StatementKind;
 use crate::stop::StopToken;
@@ -152,9 +152,8 @@ impl<'a> Intake<'a> {
             Some(microseconds) => UNIX_EPOCH + Duration::from_micros(microseconds),
             None => UNIX_EPOCH + Duration::from_secs(u64::from(timestamp)),
         };
-        let gtid = Gtid { uuid: event.source_id, tag: event.tag.as_deref().map(Into::into), gno: event.gno };
         self.group = Some(Group {
-            span: Arc::new(gtid.into()),
+            span: Arc::new(event.span()),
             open: false,
             committed_at,
             changes: Vec::new(),

@@ -17,6 +17,7 @@ mod key_identity;
 mod keyless;
 mod load_sessions;
 mod migrate;
+mod source_weather;
 mod spool;
 mod structure;
 mod support;
