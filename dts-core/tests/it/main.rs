@@ -5,6 +5,7 @@ mod apply;
 mod binlog_decode;
 mod cascades;
 mod check;
+mod check_charsets;
 mod check_live;
 mod check_structure;
 mod connect;
