@@ -6,6 +6,7 @@ mod apply_windows;
 mod binlog_decode;
 mod cascades;
 mod check;
+mod check_charsets;
 mod check_live;
 mod check_structure;
 mod chunks;
