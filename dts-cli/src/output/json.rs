@@ -63,10 +63,25 @@ pub(crate) struct StatusDocument {
     pub(crate) target_position: Option<String>,
     pub(crate) retries: u64,
     pub(crate) divergences: u64,
-    pub(crate) conflicts: u64,
+    pub(crate) apply: ApplyDocument,
     pub(crate) allowed_actions: Vec<String>,
     pub(crate) next_action: String,
     pub(crate) error: Option<ErrorDocument>,
+}
+
+/// What applies changes; counted since the run began.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ApplyDocument {
+    pub(crate) transactions: u64,
+    pub(crate) row_events: u64,
+    pub(crate) transactions_per_second: f64,
+    pub(crate) row_events_per_second: f64,
+    /// Row events for each row written.
+    pub(crate) compaction_ratio: Option<f64>,
+    pub(crate) workers: u64,
+    pub(crate) workers_busy: u64,
+    pub(crate) conflicts: u64,
 }
 
 /// One step of a status.

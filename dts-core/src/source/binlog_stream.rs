@@ -233,7 +233,7 @@ fn refuse_lost_log(connection: &mut Connection, place: LogOffsets) -> Result<Str
     Ok(name)
 }
 
-fn set_up(connection: &mut Connection, source: &SourceEndpoint) -> Result<ChecksumAlgorithm> {
+pub(super) fn set_up(connection: &mut Connection, source: &SourceEndpoint) -> Result<ChecksumAlgorithm> {
     let checksum = connection
         .query_row("SELECT @@GLOBAL.binlog_checksum", "asking for the binlog's checksum")?
         .map(|row| row.string(0))
