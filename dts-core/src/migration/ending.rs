@@ -200,7 +200,7 @@ impl Migration {
             // How long it takes to get here does not matter; from here on the source decides.
             if reached.get_or_insert_with(Instant::now).elapsed() > QUIET_WITHIN {
                 let state = format!(
-                    "still being written on the source ({} transactions came while the last ones were applied)",
+                    "still being written on the source (newer transactions than the last applied ones: {})",
                     missing.count()
                 );
                 let hint = "Stop the application's writes on the source and complete again (or let `dts cutover` do both). \
