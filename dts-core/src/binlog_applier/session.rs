@@ -148,13 +148,7 @@ impl<'a> Session<'a> {
     /// Applies what the queue brings, until `until`.
     pub(super) fn follow(&mut self, queue: &EventQueue, until: &ApplyUntil) -> Result<()> {
         loop {
-            if let ApplyUntil::Applied(wanted) = until
-                && self.has(wanted)
-                && self.apply.coordinator.pending_window().is_none()
-            {
-                self.apply.engine.drain(&mut self.apply.coordinator)?;
-                return self.apply.coordinator.advance();
-            }
+            // Before anybody is told that all is applied.
             if self.apply.changer.known.wants_copy() && self.apply.changer.known.is_strict() {
                 self.apply.engine.drain(&mut self.apply.coordinator)?;
                 self.apply.coordinator.advance()?;
@@ -164,6 +158,13 @@ impl<'a> Session<'a> {
                     allowed: "run".into(),
                 }
                 .into());
+            }
+            if let ApplyUntil::Applied(wanted) = until
+                && self.has(wanted)
+                && self.apply.coordinator.pending_window().is_none()
+            {
+                self.apply.engine.drain(&mut self.apply.coordinator)?;
+                return self.apply.coordinator.advance();
             }
             self.apply.stop.check()?;
             let is_busy = self.apply.coordinator.pool().busy() > 0;
