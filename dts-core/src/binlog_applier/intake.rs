@@ -2,37 +2,32 @@
 //!
 //! A transaction counts as ended only at its real end (XID, COMMIT, or a statement that commits by itself), never in the
 //! middle of it (spirit#1042, #1065). A large one is handed over in parts, so that memory stays bounded.
+//!
+//! # XA
+//! XA PREPARE is logged under a GTID of its own, with the row changes; XA COMMIT or XA ROLLBACK follow later under another one,
+//! perhaps of another session, after a restart or in another file. The source shows the changes only then, and so do we: the
+//! events of a prepared transaction are held back, and decoded and handed over in the place of their XA COMMIT. Both GTIDs
+//! become applied together. So the checkpoint of a run that ends in between does not hold the prepared one's, and the source
+//! sends it again. An exact snapshot that was taken in between does not show the changes either: what counts is whether it
+//! includes the XA COMMIT.
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::binlog::{Event, EventType, GtidEvent, QueryEvent, RawEvent, RowsEvent, TransactionPayload};
-use crate::data::{Gtid, RowImage};
+use crate::data::{GtidSet, RowImage};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::sql::statement::StatementKind;
 use crate::stop::StopToken;
 
 use super::change::{Change, Span, TransactionPart};
-use super::schema_change::SchemaChange;
+use super::prepared::{HeldBack, Prepared};
+use super::schema_change::{LoggedChange, SchemaChange};
 use super::tables::{MappedTable, Tables};
 
 /// Bytes of decoded changes that are handed over at once.
 const PART_BYTES: usize = 1 << 20;
 /// Largest content of a compressed transaction that is accepted: the server's limit of one event.
 const PAYLOAD_BYTES_MAX: u64 = 4 << 30;
-
-/// A statement that is no row change: DDL, accounts, a change of rows logged as a statement.
-pub(super) struct LoggedStatement<'e> {
-    pub(super) change: &'e SchemaChange,
-    pub(super) query: &'e QueryEvent<'e>,
-    /// Seconds since 1970, from the event's header.
-    pub(super) timestamp: u32,
-    /// `None` outside of any transaction.
-    pub(super) span: Option<Arc<Span>>,
-    /// When the source committed it.
-    pub(super) committed_at: SystemTime,
-    /// It stands between BEGIN and COMMIT.
-    pub(super) is_inside: bool,
-}
 
 /// What was done with a statement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,12 +36,15 @@ pub(super) enum Taken {
     Skipped,
     /// It was run and recorded: definitions of tables may have changed.
     Run,
+    /// It was run, and the changes of its transaction follow.
+    RunInside,
 }
 
 /// Takes what comes out of the log.
 pub(super) trait Outlet {
     fn part(&mut self, part: TransactionPart) -> Result<()>;
-    fn statement(&mut self, statement: &LoggedStatement<'_>) -> Result<Taken>;
+    /// `committed_at`: when the source committed it.
+    fn statement(&mut self, statement: &LoggedChange<'_>, committed_at: SystemTime) -> Result<Taken>;
 }
 
 /// Puts transactions together.
@@ -54,6 +52,8 @@ pub(super) struct Intake<'a> {
     tables: Tables<'a>,
     stop: &'a StopToken,
     group: Option<Group>,
+    /// XA transactions that are prepared and not ended.
+    prepared: Prepared,
     /// The log file of the source and how far it was taken.
     file: String,
     offset: u64,
@@ -69,8 +69,16 @@ struct Group {
     committed_at: SystemTime,
     changes: Vec<Change>,
     bytes: usize,
+    /// How many changes were handed over in parts.
+    handed_over: usize,
     /// A part was handed over.
     begun: bool,
+    /// Savepoints with the number of changes before them.
+    savepoints: Vec<(String, usize)>,
+    /// The events so far of an XA transaction.
+    held_back: Option<HeldBack>,
+    /// What the transaction was prepared as.
+    prepared: Option<Arc<Span>>,
 }
 
 impl<'a> Intake<'a> {
@@ -79,6 +87,7 @@ impl<'a> Intake<'a> {
             tables,
             stop,
             group: None,
+            prepared: Prepared::default(),
             file: String::new(),
             offset: 0,
             before: RowImage::new(),
@@ -110,11 +119,25 @@ impl<'a> Intake<'a> {
         })
     }
 
+    /// Returns the transactions that are prepared and neither committed nor rolled back: nothing of them is to be seen.
+    pub(super) fn prepared(&self) -> GtidSet {
+        self.prepared.spans()
+    }
+
     fn event(&mut self, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
+        if let Some(group) = &mut self.group
+            && let Some(held_back) = &mut group.held_back
+            && held_back.takes(raw)?
+        {
+            return self.prepared.hold(held_back, raw);
+        }
         match Event::parse(raw)? {
             Event::Gtid(event) => self.begin_group(&event, raw.header.timestamp),
             Event::Query(query) => self.query(&query, raw, out),
-            Event::TableMap(map) => self.tables.map(map, self.stop),
+            Event::TableMap(map) => {
+                self.tables.map(map);
+                Ok(())
+            }
             Event::Rows(rows) => self.rows(&rows, out),
             Event::Xid(_) => self.end_group(out),
             Event::TransactionPayload(payload) => self.payload(&payload, out),
@@ -123,7 +146,7 @@ impl<'a> Intake<'a> {
                 (self.file, self.offset) = (rotate.file, rotate.position);
                 Ok(())
             }
-            Event::XaPrepare(_) => Err(ErrorKind::BinlogEvent { what: "an XA transaction".into() }.into()),
+            Event::XaPrepare(event) => self.xa_prepare(event.one_phase, out),
             Event::MariadbGtid(_) => Err(ErrorKind::BinlogEvent {
                 what: "a transaction of MariaDB, which dts does not read yet".into(),
             }
@@ -160,20 +183,23 @@ impl<'a> Intake<'a> {
             Some(microseconds) => UNIX_EPOCH + Duration::from_micros(microseconds),
             None => UNIX_EPOCH + Duration::from_secs(u64::from(timestamp)),
         };
-        let gtid = Gtid { uuid: event.source_id, tag: event.tag.as_deref().map(Into::into), gno: event.gno };
         self.group = Some(Group {
-            span: Arc::new(gtid.into()),
+            span: Arc::new(event.span()),
             open: false,
             committed_at,
             changes: Vec::new(),
             bytes: 0,
+            handed_over: 0,
             begun: false,
+            savepoints: Vec::new(),
+            held_back: None,
+            prepared: None,
         });
         Ok(())
     }
 
     fn query(&mut self, query: &QueryEvent<'_>, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
-        let change = SchemaChange::read(query)?;
+        let change = SchemaChange::read(query);
         match &change.statement.kind {
             StatementKind::Begin => {
                 if let Some(group) = &mut self.group {
@@ -182,21 +208,82 @@ impl<'a> Intake<'a> {
                 Ok(())
             }
             StatementKind::Commit => self.end_group(out),
-            StatementKind::Savepoint { .. }
-            | StatementKind::ReleaseSavepoint { .. }
-            | StatementKind::Empty => Ok(()),
-            StatementKind::Rollback
-            | StatementKind::RollbackTo { .. }
-            | StatementKind::XaStart { .. }
-            | StatementKind::XaEnd { .. }
-            | StatementKind::XaPrepare { .. }
-            | StatementKind::XaCommit { .. }
-            | StatementKind::XaRollback { .. } => Err(ErrorKind::BinlogEvent {
-                what: "a rollback inside a transaction, or an XA transaction".into(),
+            StatementKind::Empty | StatementKind::XaEnd { .. } => Ok(()),
+            StatementKind::Savepoint { name } => {
+                self.group_under_way()?.set_savepoint(name);
+                Ok(())
             }
-            .into()),
+            StatementKind::ReleaseSavepoint { name } => {
+                self.group_under_way()?.savepoints.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+                Ok(())
+            }
+            StatementKind::RollbackTo { name } => self.group_under_way()?.roll_back_to(name),
+            StatementKind::Rollback => {
+                self.group_under_way()?.truncate(0)?;
+                self.end_group(out)
+            }
+            StatementKind::XaStart { xid } => {
+                let group = self.group_under_way()?;
+                group.open = true;
+                group.held_back = Some(HeldBack::new(xid));
+                Ok(())
+            }
+            StatementKind::XaCommit { xid, .. } => {
+                let held_back = self.prepared.end(xid);
+                let Some((span, held_back)) = held_back else {
+                    return Err(Error::from(ErrorKind::BinlogEvent {
+                        what: "the commit of an XA transaction that was prepared before the task began".into(),
+                    })
+                    .with_hint(
+                        "Its changes cannot be had any more: start a new task when XA RECOVER lists nothing on the source.",
+                    ));
+                };
+                self.group_under_way()?.prepared = Some(span);
+                self.replay(&held_back, out)
+            }
+            StatementKind::XaRollback { xid } => {
+                // One that is not known has left no trace on the target either.
+                let held_back = self.prepared.end(xid);
+                self.group_under_way()?.prepared = held_back.map(|(span, _)| span);
+                self.end_group(out)
+            }
+            StatementKind::XaPrepare { .. } => {
+                Err(ErrorKind::BinlogEvent { what: "an XA PREPARE in an unknown form".into() }.into())
+            }
             _ => self.statement(&change, query, raw.header.timestamp, out),
         }
+    }
+
+    fn group_under_way(&mut self) -> Result<&mut Group> {
+        self.group.as_mut().ok_or_else(|| {
+            ErrorKind::BinlogDamaged { what: "a part of a transaction outside of any".into() }.into()
+        })
+    }
+
+    /// An XA transaction is prepared: it is held back until it ends, or it ends here.
+    fn xa_prepare(&mut self, one_phase: bool, out: &mut dyn Outlet) -> Result<()> {
+        let group = self.group_under_way()?;
+        let Some(held_back) = group.held_back.take() else {
+            return Err(
+                ErrorKind::BinlogDamaged { what: "an XA transaction that did not begin".into() }.into()
+            );
+        };
+        if one_phase {
+            self.prepared.forget_bytes(&held_back);
+            return self.replay(&held_back, out);
+        }
+        let span = group.span.clone();
+        self.group = None;
+        self.prepared.add(span, held_back)
+    }
+
+    /// Takes the events of an XA transaction that is committed by the group under way.
+    fn replay(&mut self, held_back: &HeldBack, out: &mut dyn Outlet) -> Result<()> {
+        self.group_under_way()?.open = true;
+        for event in held_back.events() {
+            self.event(&event, out)?;
+        }
+        self.end_group(out)
     }
 
     fn statement(
@@ -208,18 +295,17 @@ impl<'a> Intake<'a> {
     ) -> Result<()> {
         let group = self.group.as_ref();
         let is_inside = group.is_some_and(|group| group.open);
-        let statement = LoggedStatement {
-            change,
-            query,
-            timestamp,
-            span: group.map(|group| group.span.clone()),
-            committed_at: group.map_or(UNIX_EPOCH, |group| group.committed_at),
-            is_inside,
-        };
-        match out.statement(&statement)? {
+        let statement =
+            LoggedChange { change, query, timestamp, span: group.map(|group| &*group.span), is_inside };
+        let committed_at = group.map_or(UNIX_EPOCH, |group| group.committed_at);
+        match out.statement(&statement, committed_at)? {
             Taken::Run => {
                 self.tables.forget();
                 self.group = None;
+                Ok(())
+            }
+            Taken::RunInside => {
+                self.tables.forget();
                 Ok(())
             }
             // A statement outside of BEGIN commits by itself.
@@ -229,15 +315,16 @@ impl<'a> Intake<'a> {
     }
 
     fn rows(&mut self, rows: &RowsEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
-        let Some(MappedTable { table, decoder }) = self.tables.mapped(rows.table_id)? else { return Ok(()) };
         let Some(group) = &mut self.group else {
             return Err(
                 ErrorKind::BinlogDamaged { what: "row changes outside of a transaction".into() }.into()
             );
         };
-        if table.snapshot.as_ref().is_some_and(|snapshot| group.span.is_in(snapshot)) {
+        let Some(MappedTable { table, decoder }) =
+            self.tables.mapped(rows.table_id, &group.span, self.stop)?
+        else {
             return Ok(());
-        }
+        };
         let mut images = rows.rows(&decoder).map_err(|error| error.for_table(&table.source))?;
         let acts = table.cascades.is_some() && rows.flags & RowsEvent::NO_FOREIGN_KEY_CHECKS == 0;
         let (before, after) = (&mut self.before, &mut self.after);
@@ -271,9 +358,46 @@ impl<'a> Intake<'a> {
 }
 
 impl Group {
+    fn set_savepoint(&mut self, name: &str) {
+        self.savepoints.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.savepoints.push((name.to_owned(), self.handed_over + self.changes.len()));
+    }
+
+    fn roll_back_to(&mut self, name: &str) -> Result<()> {
+        let place = self.savepoints.iter().position(|(other, _)| other.eq_ignore_ascii_case(name));
+        let Some(place) = place else {
+            return Err(ErrorKind::BinlogDamaged {
+                what: "a rollback to a savepoint that was not set".into(),
+            }
+            .into());
+        };
+        self.savepoints.truncate(place + 1);
+        self.truncate(self.savepoints[place].1)
+    }
+
+    /// Takes back all changes but the first `kept`. The log holds them only when other changes, which cannot be taken back,
+    /// were made with them.
+    fn truncate(&mut self, kept: usize) -> Result<()> {
+        let refused = |why: &str| {
+            Err(ErrorKind::BinlogEvent { what: format!("a rollback inside a transaction {why}") }.into())
+        };
+        let Some(kept) = kept.checked_sub(self.handed_over) else {
+            return refused("that is so large that its beginning was applied already");
+        };
+        let Some(taken_back) = self.changes.get(kept..) else { return Ok(()) };
+        if taken_back.iter().any(|change| change.table.writer.schema().engine != "InnoDB") {
+            return refused("with changes of tables that take part in no transaction");
+        }
+        self.bytes -= taken_back.iter().map(Change::byte_count).sum::<usize>().min(self.bytes);
+        self.changes.truncate(kept);
+        Ok(())
+    }
+
     fn part(&mut self, last: bool) -> TransactionPart {
+        self.handed_over += self.changes.len();
         TransactionPart {
             span: self.span.clone(),
+            prepared: self.prepared.clone(),
             committed_at: self.committed_at,
             changes: std::mem::take(&mut self.changes),
             bytes: std::mem::take(&mut self.bytes),
@@ -302,3 +426,6 @@ fn other_event(event_type: EventType, raw: &RawEvent<'_>) -> Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -209,6 +209,7 @@ mod tests {
                 partitioned: false,
             },
             target: TableName::new("d", "t"),
+            is_exact: false,
         }
     }
 

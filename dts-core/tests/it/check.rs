@@ -475,9 +475,14 @@ const CORRUPTIONS: &[Corruption] = &[
 #[test]
 fn check_finds_every_planted_corruption_with_its_key() {
     let pair = Pair::start(Version::Mysql56, Version::Mysql97);
+    planted(&pair, CORRUPTIONS);
+}
+
+/// Plants each, and finds exactly each.
+fn planted(pair: &Pair, corruptions: &[Corruption]) {
     let mut sql = "CREATE DATABASE d DEFAULT CHARACTER SET utf8; USE d;".to_owned();
-    let names: Vec<String> = (0..CORRUPTIONS.len()).map(|n| format!("c{n}")).collect();
-    for (name, corruption) in names.iter().zip(CORRUPTIONS) {
+    let names: Vec<String> = (0..corruptions.len()).map(|n| format!("c{n}")).collect();
+    for (name, corruption) in names.iter().zip(corruptions) {
         let (columns, rows) = corruption.table.split_once('|').unwrap();
         sql += &format!(
             "CREATE TABLE {name} (id INT PRIMARY KEY, {columns}); INSERT INTO {name} VALUES {rows};"
@@ -486,18 +491,66 @@ fn check_finds_every_planted_corruption_with_its_key() {
     pair.exec(&sql);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     assert_same(&pair.check(&names));
-    for (name, corruption) in names.iter().zip(CORRUPTIONS) {
+    for (name, corruption) in names.iter().zip(corruptions) {
         pair.corrupt(&format!("USE d; {}", corruption.sql.replace(" T ", &format!(" {name} "))));
     }
     for options in [options(), streamed()] {
         let report = pair.check_with(&names, options, &NothingApplies);
         assert_eq!(report.conclusion, Conclusion::Different);
-        for (table, corruption) in report.tables.iter().zip(CORRUPTIONS) {
+        for (table, corruption) in report.tables.iter().zip(corruptions) {
             assert_eq!(lines(table), corruption.found, "{}: {}", corruption.table, corruption.sql);
             assert_eq!(table.chunks_different, 1);
             assert_eq!((&table.incomplete, table.rows_unsettled), (&None, 0));
         }
     }
+}
+
+/// What only newer servers have.
+const CORRUPTIONS_97: &[Corruption] = &[
+    // The value prints alike; its type does not.
+    Corruption {
+        table: "v JSON|(1,'[1, 2]'),(2,'{\"a\": 1}')",
+        sql: "UPDATE T SET v='{\"a\": \"1\"}' WHERE id=2",
+        found: &["Different id=2: v"],
+    },
+    Corruption {
+        table: "v JSON|(1,'null'),(2,NULL)",
+        sql: "UPDATE T SET v=NULL WHERE id=1",
+        found: &["Different id=1: v"],
+    },
+    Corruption {
+        table: "v JSON|(1,'{\"a\": 1.5}')",
+        // An UPDATE would find the two equal, and write nothing.
+        sql: "DELETE FROM T WHERE id=1; INSERT INTO T VALUES (1,JSON_OBJECT('a', CAST('1.50' AS DECIMAL(5,2))))",
+        found: &["Different id=1: v"],
+    },
+    Corruption {
+        table: "v GEOMETRY|(1,ST_GeomFromText('POINT(1 2)',4326))",
+        sql: "UPDATE T SET v=ST_SRID(v, 0)",
+        found: &["Different id=1: v"],
+    },
+    Corruption {
+        table: "v VECTOR(2)|(1,STRING_TO_VECTOR('[1,2]'))",
+        sql: "UPDATE T SET v=STRING_TO_VECTOR('[1,2.0000002]')",
+        found: &["Different id=1: v"],
+    },
+    Corruption {
+        table: "v INT, g INT AS (v + 1) STORED|(1,1,DEFAULT)",
+        sql: "UPDATE T SET v=2",
+        found: &["Different id=1: v"],
+    },
+    Corruption { table: "v INT INVISIBLE|(1)", sql: "UPDATE T SET v=3", found: &["Different id=1: v"] },
+    Corruption {
+        table: "v DOUBLE, w DATETIME(6)|(1,1e-320,'2024-01-01 00:00:00.000001')",
+        sql: "UPDATE T SET w='2024-01-01 00:00:00.000002'",
+        found: &["Different id=1: w"],
+    },
+];
+
+#[test]
+fn check_finds_every_planted_corruption_of_newer_types() {
+    let pair = Pair::start(Version::Mysql97, Version::Mysql97);
+    planted(&pair, CORRUPTIONS_97);
 }
 
 /// An even number of rows changed in the same way: what an XOR of checksums of single columns does not see.
