@@ -106,14 +106,20 @@ impl TableState {
     }
 }
 
+/// From what part of the key space on what was found there says more than the statistics.
+const KEY_SPACE_LEAST: f64 = 0.02;
+
 /// Counters of one table; shared between the workers that copy it.
 #[derive(Debug)]
 pub struct TableProgress {
     /// The table's name on the source.
     pub table: TableName,
     rows_estimated: u64,
+    bytes_estimated: AtomicU64,
     rows_done: AtomicU64,
     bytes_done: AtomicU64,
+    /// The part of the key space that is copied, 0 to 1, and the rows that were in it.
+    key_space: Mutex<(f64, u64)>,
     /// Done and estimated work of its index build, in the server's units.
     index_work: Mutex<(u64, u64)>,
     state: Mutex<TableState>,
@@ -138,6 +144,36 @@ impl TableProgress {
         self.bytes_done.store(0, Ordering::Relaxed);
     }
 
+    /// Sets how many bytes the rows are estimated to have, when a copy begins and nothing is known of them.
+    pub fn set_bytes_estimated(&self, bytes: u64) {
+        self.bytes_estimated.store(bytes, Ordering::Relaxed);
+        // A copy that begins again sees the key space again.
+        *lock(&self.key_space) = (0.0, 0);
+    }
+
+    /// Adds a copied part of the table's key space (all of it is 1) and the rows found in it. That corrects the estimate of the
+    /// statistics: what is left is taken to be as dense as what was seen.
+    pub fn add_key_space(&self, part: f64, rows: u64) {
+        let mut seen = lock(&self.key_space);
+        *seen = ((seen.0 + part).min(1.0), seen.1 + rows);
+    }
+
+    /// Returns how many rows the table is thought to have, and whether that can still be believed.
+    fn estimate(&self, rows_done: u64) -> (u64, bool) {
+        let (part, rows) = *lock(&self.key_space);
+        if part < KEY_SPACE_LEAST {
+            return (self.rows_estimated.max(rows_done), rows_done <= self.rows_estimated);
+        }
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an estimate, and `as` keeps to the limits of u64"
+        )]
+        let all = (rows as f64 / part).round() as u64;
+        (all.max(rows_done), true)
+    }
+
     /// Sets how far its index build is, in the target's own units; the server corrects its estimate as it goes.
     pub fn set_index_work(&self, done: u64, estimated: u64) {
         *lock(&self.index_work) = (done, estimated);
@@ -156,10 +192,15 @@ pub struct TableSnapshot {
     pub table: TableName,
     /// Rows copied.
     pub rows_done: u64,
-    /// Rows that the source's statistics promise; may be off by half.
+    /// Rows that it is thought to have. For a key of numbers what was found in the key space so far tells; for others the
+    /// source's statistics do, which may be off by half.
     pub rows_estimated: u64,
     /// Bytes copied, as the source sent them.
     pub bytes_done: u64,
+    /// Bytes that its rows are thought to have.
+    pub bytes_estimated: u64,
+    /// Whether the estimate can still be believed: more rows than estimated may have come.
+    pub is_estimate_good: bool,
     /// How much of its index build is done, 0 to 1: what the target accounts, else nothing until all is done.
     pub index_part: f64,
     /// How far it is.
@@ -195,6 +236,8 @@ pub struct ProgressSnapshot {
     pub rows_estimated: u64,
     /// Sum over the tables.
     pub bytes_done: u64,
+    /// Sum over the tables; never less than `bytes_done`.
+    pub bytes_estimated: u64,
     /// Transactions applied in this run.
     pub transactions_applied: u64,
     /// Row events applied in this run.
@@ -223,6 +266,20 @@ pub struct ProgressSnapshot {
 }
 
 impl ProgressSnapshot {
+    /// Returns how much of the copy is done, 0 to 1, by the bytes of the rows.
+    pub fn load_part(&self) -> f64 {
+        #[allow(clippy::cast_precision_loss, reason = "a part, to be shown")]
+        let part = self.bytes_done as f64 / self.bytes_estimated as f64;
+        if self.bytes_estimated > 0 { part.min(1.0) } else { 1.0 }
+    }
+
+    /// Returns the bytes that are still to be copied; `None` when that is not known, because a table has more rows than its
+    /// estimate.
+    pub fn load_bytes_left(&self) -> Option<u64> {
+        let is_known = self.tables.iter().all(|table| table.is_estimate_good);
+        is_known.then(|| self.bytes_estimated.saturating_sub(self.bytes_done))
+    }
+
     /// Returns how much of all index builds is done, 0 to 1: tables weigh as their bytes do.
     pub fn index_part(&self) -> f64 {
         #[allow(clippy::cast_precision_loss, reason = "a part, to be shown")]
@@ -310,8 +367,10 @@ impl Progress {
         let entry = Arc::new(TableProgress {
             table,
             rows_estimated,
+            bytes_estimated: AtomicU64::new(0),
             rows_done: AtomicU64::new(0),
             bytes_done: AtomicU64::new(0),
+            key_space: Mutex::new((0.0, 0)),
             index_work: Mutex::new((0, 0)),
             state: Mutex::new(state),
         });
@@ -402,8 +461,18 @@ impl Progress {
                 let rows_done = table.rows_done.load(Ordering::Relaxed);
                 let state = *lock(&table.state);
                 let complete = matches!(state, TableState::Copied | TableState::Indexing | TableState::Done);
-                let rows_estimated = if complete { rows_done } else { table.rows_estimated.max(rows_done) };
                 let bytes_done = table.bytes_done.load(Ordering::Relaxed);
+                let (rows_estimated, is_estimate_good) =
+                    if complete { (rows_done, true) } else { table.estimate(rows_done) };
+                let bytes_estimated = match rows_done {
+                    _ if complete => bytes_done,
+                    0 => table.bytes_estimated.load(Ordering::Relaxed),
+                    _ => {
+                        let bytes =
+                            u128::from(bytes_done) * u128::from(rows_estimated) / u128::from(rows_done);
+                        u64::try_from(bytes).unwrap_or(u64::MAX).max(bytes_done)
+                    }
+                };
                 let (index_done, index_estimated) = *lock(&table.index_work);
                 #[allow(clippy::cast_precision_loss, reason = "a part, to be shown")]
                 let index_part = match state {
@@ -418,6 +487,8 @@ impl Progress {
                     rows_done,
                     rows_estimated,
                     bytes_done,
+                    bytes_estimated,
+                    is_estimate_good,
                     index_part,
                     state,
                 }
@@ -438,6 +509,7 @@ impl Progress {
             rows_done: tables.iter().map(|t| t.rows_done).sum(),
             rows_estimated: tables.iter().map(|t| t.rows_estimated).sum(),
             bytes_done: tables.iter().map(|t| t.bytes_done).sum(),
+            bytes_estimated: tables.iter().map(|t| t.bytes_estimated).fold(0, u64::saturating_add),
             tables,
             transactions_applied: self.0.transactions.load(Ordering::Relaxed),
             row_events_applied: self.0.row_events.load(Ordering::Relaxed),
@@ -486,6 +558,39 @@ mod tests {
         large.set_index_work(150, 100);
         assert!((progress.snapshot().index_part() - 1.0).abs() < 0.001, "an estimate that was too low");
         assert_eq!(Progress::new().snapshot().index_part(), 0.0);
+    }
+
+    #[test]
+    fn the_key_space_corrects_the_statistics() {
+        let progress = Progress::new();
+        let table = progress.add_table(TableName::new("a", "t"), 1_000, TableState::Copying);
+        table.set_bytes_estimated(64_000);
+        let seen = progress.snapshot();
+        assert_eq!(
+            (seen.rows_estimated, seen.bytes_estimated, seen.load_bytes_left()),
+            (1_000, 64_000, Some(64_000))
+        );
+        // A quarter of the keys held a thousand rows, and another chunk is under way.
+        table.add(1_000, 100_000);
+        table.add_key_space(0.25, 1_000);
+        table.add(500, 50_000);
+        let seen = progress.snapshot();
+        assert_eq!((seen.rows_estimated, seen.bytes_estimated), (4_000, 400_000));
+        assert_eq!(seen.load_bytes_left(), Some(250_000));
+        assert!((seen.load_part() - 0.375).abs() < 1e-9);
+        table.set_state(TableState::Copied);
+        let seen = progress.snapshot();
+        assert_eq!((seen.rows_estimated, seen.load_bytes_left()), (1_500, Some(0)));
+    }
+
+    #[test]
+    fn what_is_left_is_not_guessed_when_the_statistics_were_wrong() {
+        let progress = Progress::new();
+        let table = progress.add_table(TableName::new("a", "t"), 1_000, TableState::Copying);
+        table.add(999, 9_990);
+        assert_eq!(progress.snapshot().load_bytes_left(), Some(10));
+        table.add(500, 5_000);
+        assert_eq!(progress.snapshot().load_bytes_left(), None);
     }
 
     #[test]

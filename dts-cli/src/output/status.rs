@@ -6,7 +6,7 @@ use dts_core::migration::{Action, State};
 use dts_core::progress::{ProgressSnapshot, Step, StepProgress, StepState};
 use jiff::Timestamp;
 
-use super::format::{bytes, count, duration, per_second, percent};
+use super::format::{bytes, count, duration, per_second};
 use super::json::{ApplyDocument, StatusDocument, StepDocument, TableDocument};
 use super::next_action::next_action;
 use super::progress::View;
@@ -294,7 +294,7 @@ fn percent_of(step: &StepProgress, snapshot: &ProgressSnapshot) -> Option<f64> {
         (StepState::Done, _) => Some(100.0),
         (StepState::Waiting, _) => Some(0.0),
         (StepState::Skipped, _) => None,
-        (_, Step::FullLoad) => Some(percent(snapshot.rows_done, snapshot.rows_estimated)),
+        (_, Step::FullLoad) => Some(100.0 * snapshot.load_part()),
         (_, Step::IndexBuild) => Some(100.0 * snapshot.index_part()),
         // How far these are cannot be told in percent; the lag can.
         (_, Step::Structure | Step::CatchUp | Step::InSync) => None,

@@ -50,6 +50,7 @@ pub(super) struct Chunker {
 
 /// Cutting by counting: the largest value seen at the start.
 struct Counting {
+    first: i128,
     last: i128,
     next: i128,
 }
@@ -104,6 +105,22 @@ impl Chunker {
         if rows > 0 {
             self.rows = self.rows_for(rows, bytes).min(self.rows + self.rows / 2).max(1);
         }
+    }
+
+    /// Returns which part of the table's key space a chunk is, 0 to 1; `None` when the key is not cut by counting.
+    pub(super) fn key_space(&self, range: &KeyRange) -> Option<f64> {
+        let Counting { first, last, .. } = *self.counting.as_ref()?;
+        let number = |bound: &Bound| std::str::from_utf8(bound.first()?).ok()?.parse::<i128>().ok();
+        let above = match &range.lower {
+            None => first - 1,
+            Some(bound) => number(bound)?,
+        };
+        let upto = match &range.upper {
+            None => last,
+            Some(bound) => number(bound)?,
+        };
+        #[allow(clippy::cast_precision_loss, reason = "a part, to be shown")]
+        Some((upto - above) as f64 / (last - first + 1) as f64)
     }
 
     fn rows_for(&self, rows: u64, bytes: u64) -> u64 {
@@ -167,7 +184,7 @@ fn counting(plan: &TablePlan, key: &KeyColumns<'_>, connection: &mut Connection)
     let number = |column: usize| row.as_ref()?.text(column)?.parse::<i128>().ok();
     let (Some(first), Some(last)) = (number(0), number(1)) else { return Ok(None) };
     let is_dense = i128::from(plan.schema.rows_estimated) * 2 >= last - first;
-    Ok(is_dense.then_some(Counting { last, next: first }))
+    Ok(is_dense.then_some(Counting { first, last, next: first }))
 }
 
 #[cfg(test)]
@@ -226,6 +243,23 @@ mod tests {
         assert!(!chunker.is_finished());
         assert_eq!(chunker.gaps.pop().unwrap().range, KeyRange { lower: bound("10"), upper: bound("30") });
         assert!(chunker.is_finished());
+    }
+
+    #[test]
+    fn chunks_cut_by_counting_share_the_key_space() {
+        let mut chunker = Chunker::new(&plan(), &[], 16 << 20);
+        let range = |lower, upper| KeyRange { lower, upper };
+        assert_eq!(chunker.key_space(&range(None, None)), None);
+        chunker.counting = Some(Counting { first: -10, last: 29, next: -10 });
+        let parts = [
+            (range(None, bound("-1")), 0.25),
+            (range(bound("-1"), bound("19")), 0.5),
+            (range(bound("19"), None), 0.25),
+            (range(None, None), 1.0),
+        ];
+        for (range, part) in parts {
+            assert!((chunker.key_space(&range).unwrap() - part).abs() < 1e-9, "{range:?}");
+        }
     }
 
     #[test]

@@ -195,6 +195,7 @@ impl LoadRun<'_> {
             let (name, rows) = (plan.schema.name.clone(), plan.schema.rows_estimated);
             self.progress.add_table(name, rows, TableState::Waiting)
         });
+        counters.set_bytes_estimated(plan.schema.data_bytes);
         for chunk in recorded {
             counters.add(chunk.row_count, chunk.byte_count);
         }

@@ -8,7 +8,7 @@ use crate::retry::{Attempts, RetryPolicy};
 use crate::server::catalog;
 use crate::source::SourceEndpoint;
 use crate::stop::StopToken;
-use crate::target::ledger::{CopyState, Ledger};
+use crate::target::ledger::{ChunkRow, CopyState, Ledger};
 use crate::target::{SessionKind, TargetEndpoint};
 use crate::wire::Connection;
 
@@ -54,10 +54,13 @@ impl<'a> Work<'a> {
     }
 
     /// Counts a chunk as done, and shows the table as copied after the last one.
-    fn finish(&self, size: Option<(u64, u64)>) {
+    fn finish(&self, copied: Option<&ChunkRow>) {
         let mut chunker = self.chunker.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((rows, bytes)) = size {
-            chunker.learn(rows, bytes);
+        if let Some(row) = copied {
+            chunker.learn(row.row_count, row.byte_count);
+            if let Some(part) = chunker.key_space(&row.range) {
+                self.copy.progress.add_key_space(part, row.row_count);
+            }
         }
         if self.active.fetch_sub(1, Ordering::Relaxed) == 1 && chunker.is_finished() {
             self.set_state(TableState::Copied);
@@ -170,7 +173,7 @@ impl<'a> Crew<'a> {
                 match work.copy.copy(source, target, chunk, by_insert, again)? {
                     Outcome::Copied(row) => {
                         unfinished = None;
-                        work.finish(Some((row.row_count, row.byte_count)));
+                        work.finish(Some(&row));
                     }
                     Outcome::NeedsInsert => work.by_insert.store(true, Ordering::Relaxed),
                 }

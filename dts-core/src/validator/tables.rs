@@ -277,9 +277,9 @@ mod tests {
     #[test]
     fn the_target_must_have_room() {
         let gib = 1 << 30;
-        let full = space(10 * gib, Some(10 * gib - 1), "Free space.");
+        let full = space(10 * gib, Some(9 * gib), "Free space.");
         assert!(
-            full.result == ItemResult::Fail && full.fix == "Free space." && full.actual == "9.9 GiB free",
+            full.result == ItemResult::Fail && full.fix == "Free space." && full.actual == "9.0 GiB free",
             "{full:?}"
         );
         assert_eq!(space(10 * gib, Some(10 * gib), "").result, ItemResult::Pass);

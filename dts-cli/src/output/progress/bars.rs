@@ -105,7 +105,7 @@ fn head(view: &View<'_>, has_color: bool) -> String {
     match snapshot.step {
         None | Some(Step::Structure) => {}
         Some(Step::FullLoad) => {
-            let part = percent(snapshot.rows_done, snapshot.rows_estimated);
+            let part = 100.0 * snapshot.load_part();
             parts.push(format!("{} {part:5.1} %", bar(part, has_color)));
             parts.push(format!("{} of {} rows", count(snapshot.rows_done), count(snapshot.rows_estimated)));
             parts.push(per_second(rates.rows));

@@ -6,6 +6,8 @@ use dts_core::progress::{ProgressSnapshot, Step};
 
 /// Over how long a rate is taken: long enough not to jump with every chunk.
 const WINDOW: Duration = Duration::from_secs(5);
+/// Over how long the rate is taken that the rest of the copy is reckoned with: tables differ, and a promise should not jump.
+const ETA_WINDOW: Duration = Duration::from_secs(60);
 
 /// What happened per second lately.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -14,7 +16,7 @@ pub(crate) struct Rates {
     pub(crate) bytes: f64,
     pub(crate) transactions: f64,
     pub(crate) row_events: f64,
-    /// How long the copy will take at this rate.
+    /// How long the copy will take at the rate of the last minute; `None` when what is left is not known.
     pub(crate) eta: Option<Duration>,
 }
 
@@ -42,10 +44,14 @@ impl Meter {
             row_events: snapshot.row_events_applied,
         };
         self.0.push_back(now);
-        while self.0.len() > 2 && self.0.get(1).is_some_and(|second| at.duration_since(second.at) >= WINDOW) {
+        let is_old = |point: &Point, window| at.duration_since(point.at) >= window;
+        while self.0.len() > 2 && self.0.get(1).is_some_and(|second| is_old(second, ETA_WINDOW)) {
             self.0.pop_front();
         }
-        let Some(first) = self.0.front() else { return Rates::default() };
+        let recent = self.0.iter().rev().find(|point| is_old(point, WINDOW));
+        let Some((first, oldest)) = recent.or(self.0.front()).zip(self.0.front()) else {
+            return Rates::default();
+        };
         let seconds = at.duration_since(first.at).as_secs_f64();
         if seconds <= 0.0 {
             return Rates::default();
@@ -54,15 +60,21 @@ impl Meter {
         #[allow(clippy::cast_precision_loss, reason = "a rate")]
         let rate = |before: u64, after: u64| after.saturating_sub(before) as f64 / seconds;
         let rows = rate(first.rows, now.rows);
+        // By bytes, because rows of one table are shorter than those of another.
+        #[allow(clippy::cast_precision_loss, reason = "a rate")]
+        let bytes_per_second =
+            now.bytes.saturating_sub(oldest.bytes) as f64 / at.duration_since(oldest.at).as_secs_f64();
+        let left = snapshot.load_bytes_left().filter(|_| snapshot.step == Some(Step::FullLoad));
         #[allow(clippy::cast_precision_loss, reason = "a duration in seconds")]
-        let left = snapshot.rows_estimated.saturating_sub(now.rows) as f64;
-        let is_copying = snapshot.step == Some(Step::FullLoad) && rows > 0.0;
+        let eta = left
+            .filter(|_| bytes_per_second > 0.0)
+            .map(|left| Duration::try_from_secs_f64(left as f64 / bytes_per_second).unwrap_or(Duration::MAX));
         Rates {
             rows,
             bytes: rate(first.bytes, now.bytes),
             transactions: rate(first.transactions, now.transactions),
             row_events: rate(first.row_events, now.row_events),
-            eta: is_copying.then(|| Duration::try_from_secs_f64(left / rows).unwrap_or(Duration::MAX)),
+            eta,
         }
     }
 }
@@ -91,8 +103,28 @@ mod tests {
                 assert!((rates.rows - expected).abs() < 1e-9, "{second}: {rates:?}");
             }
         }
-        let rates = meter.rates(start + Duration::from_secs(20), &progress.snapshot());
-        assert_eq!(rates.eta, Some(Duration::from_secs(6000) / 300));
-        assert!(meter.0.len() < 10);
+        assert!(meter.0.len() < 30);
+    }
+
+    #[test]
+    fn the_rest_is_reckoned_by_bytes_at_the_rate_of_the_last_minute() {
+        let progress = Progress::new();
+        progress.set_step(Step::FullLoad, StepState::Running);
+        let narrow = progress.add_table(TableName::new("d", "narrow"), 1_000, TableState::Copying);
+        let wide = progress.add_table(TableName::new("d", "wide"), 10, TableState::Waiting);
+        wide.set_bytes_estimated(80_000);
+        let start = Instant::now();
+        let mut meter = Meter::default();
+        meter.rates(start, &progress.snapshot());
+        for second in 1..=100_u32 {
+            narrow.add(5, 500);
+            let rates = meter.rates(start + Duration::from_secs(second.into()), &progress.snapshot());
+            let left = (100_000 - 500 * u64::from(second) + 80_000) / 500;
+            assert_eq!(rates.eta, Some(Duration::from_secs(left)), "{second}");
+        }
+        assert!(meter.0.len() < 70);
+        // More rows than the statistics promised: nobody knows how many more.
+        narrow.add(501, 50_100);
+        assert_eq!(meter.rates(start + Duration::from_secs(101), &progress.snapshot()).eta, None);
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn status_line(view: &View<'_>) -> String {
         snapshot.rows_estimated,
         match snapshot.step {
             Some(Step::IndexBuild) => 100.0 * snapshot.index_part(),
-            _ => percent(snapshot.rows_done, snapshot.rows_estimated),
+            _ => 100.0 * snapshot.load_part(),
         },
         rates.rows,
         mib(rates.bytes),
