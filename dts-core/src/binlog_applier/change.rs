@@ -36,6 +36,8 @@ impl Change {
 #[derive(Debug)]
 pub(super) struct TransactionPart {
     pub(super) span: Arc<Span>,
+    /// What an XA transaction was prepared as: it becomes applied together with its end.
+    pub(super) prepared: Option<Arc<Span>>,
     /// When the source committed it first.
     pub(super) committed_at: SystemTime,
     /// Changes of selected tables that are not in the copied rows already.

@@ -127,6 +127,14 @@ impl<'a> Session<'a> {
         self.apply.coordinator.applied()
     }
 
+    /// Returns whether the target shows all that the source shows at a position. What is prepared there shows nothing yet.
+    fn has(&self, position: &GtidSet) -> bool {
+        self.applied().contains_set(position) || {
+            let prepared = self.intake.prepared();
+            !prepared.is_empty() && self.applied().union(&prepared).contains_set(position)
+        }
+    }
+
     /// Returns how many commits there were.
     pub(super) fn commits(&self) -> u64 {
         self.apply.coordinator.commits()
@@ -140,13 +148,7 @@ impl<'a> Session<'a> {
     /// Applies what the queue brings, until `until`.
     pub(super) fn follow(&mut self, queue: &EventQueue, until: &ApplyUntil) -> Result<()> {
         loop {
-            if let ApplyUntil::Applied(wanted) = until
-                && self.applied().contains_set(wanted)
-                && self.apply.coordinator.pending_window().is_none()
-            {
-                self.apply.engine.drain(&mut self.apply.coordinator)?;
-                return self.apply.coordinator.advance();
-            }
+            // Before anybody is told that all is applied.
             if self.apply.changer.known.wants_copy() && self.apply.changer.known.is_strict() {
                 self.apply.engine.drain(&mut self.apply.coordinator)?;
                 self.apply.coordinator.advance()?;
@@ -156,6 +158,13 @@ impl<'a> Session<'a> {
                     allowed: "run".into(),
                 }
                 .into());
+            }
+            if let ApplyUntil::Applied(wanted) = until
+                && self.has(wanted)
+                && self.apply.coordinator.pending_window().is_none()
+            {
+                self.apply.engine.drain(&mut self.apply.coordinator)?;
+                return self.apply.coordinator.advance();
             }
             self.apply.stop.check()?;
             let is_busy = self.apply.coordinator.pool().busy() > 0;
@@ -201,7 +210,7 @@ impl<'a> Session<'a> {
             self.apply.progress.set_spool_bytes(spool.bytes_waiting());
         }
         let executed = server::gtid_executed(&mut self.source)?;
-        let in_sync = self.applied().contains_set(&executed);
+        let in_sync = self.has(&executed);
         let progress = self.apply.progress;
         progress.set_source_position(Position::Gtid(executed));
         progress.set_in_sync(in_sync && self.apply.applier.mode == ApplyMode::Strict);

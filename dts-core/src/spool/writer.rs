@@ -273,7 +273,7 @@ impl SpoolWriter {
         }
         if self.space_asked_at == 0 || self.written >= self.space_asked_at + SPACE_ASKED_EVERY {
             let free = disk::free_bytes(&options.folder)?;
-            if free < options.free_bytes_min.saturating_add(more) {
+            if free < options.free_bytes_min.saturating_add(more + SPACE_ASKED_EVERY) {
                 let limit = format!("{} free, {} must stay free", mib(free), mib(options.free_bytes_min));
                 return Err(disk::disk_full(&options.folder, limit));
             }

@@ -84,6 +84,11 @@ impl KnownTables {
         self.inner().row(table).cloned()
     }
 
+    /// Returns all rows.
+    pub(super) fn rows(&self) -> Vec<TableRow> {
+        self.inner().rows.values().cloned().collect()
+    }
+
     /// Returns the rows of a database.
     pub(super) fn rows_of(&self, database: &str) -> Vec<TableRow> {
         let inner = self.inner();

@@ -422,7 +422,8 @@ impl SchemaChanger<'_> {
     /// Brings the known tables up to date and returns what is recorded of it.
     fn take_effect(&self, effects: &[Effect], control: &mut Connection) -> Result<Vec<String>> {
         let mut recorded = Vec::new();
-        for effect in effects {
+        let tied = self.tied(effects, control)?;
+        for effect in effects.iter().chain(&tied) {
             match effect {
                 Effect::Restart(table) => {
                     let mut row = match self.known.row(table) {
@@ -473,6 +474,44 @@ impl SchemaChanger<'_> {
             }
         }
         Ok(recorded)
+    }
+
+    /// Returns what happens to the tables that are tied, by foreign keys that change rows by themselves, to one that is copied anew: as
+    /// long as that one waits, nothing repeats on them what its changes changed.
+    fn tied(&self, effects: &[Effect], control: &mut Connection) -> Result<Vec<Effect>> {
+        let is_restart = |effect: &Effect| matches!(effect, Effect::Restart(_));
+        if self.source.facts().logs_cascades() || !effects.iter().any(is_restart) {
+            return Ok(Vec::new());
+        }
+        let rows = self.known.rows();
+        let mut ties = Vec::new();
+        for database in rows.iter().map(|row| &row.target.database).collect::<BTreeSet<_>>() {
+            for table in catalog::tables(control, self.target.facts(), database, |_| true)? {
+                let keys = table.foreign_keys.into_iter().filter(|key| key.cascades);
+                ties.extend(keys.map(|key| (table.name.clone(), key.referenced_table)));
+            }
+        }
+        let mut marked: BTreeSet<TableName> = effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Restart(table) => Some(self.target_of(table)),
+                _ => None,
+            })
+            .collect();
+        let first = marked.clone();
+        loop {
+            let count = marked.len();
+            for (child, parent) in &ties {
+                if marked.contains(child) || marked.contains(parent) {
+                    marked.extend([child.clone(), parent.clone()]);
+                }
+            }
+            if marked.len() == count {
+                break;
+            }
+        }
+        let is_tied = |row: &&TableRow| marked.contains(&row.target) && !first.contains(&row.target);
+        Ok(rows.iter().filter(is_tied).map(|row| Effect::Restart(row.source.clone())).collect())
     }
 
     /// Returns the row of a table that exists since a place in the log: an earlier life's, or a new one, in place of one that says
