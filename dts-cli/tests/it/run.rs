@@ -52,6 +52,8 @@ fn a_live_shop_moves_in_several_runs_and_arrives_equal() {
             "applied_position",
             "target_position",
             "retries",
+            "divergences",
+            "apply",
             "allowed_actions",
             "next_action",
             "error"
@@ -85,7 +87,7 @@ fn ctrl_c_pauses_and_running_again_resumes() {
     assert_eq!(status["state"], "paused");
     assert_eq!(
         status["allowed_actions"],
-        serde_json::json!(["validate", "run", "resume", "stop", "check", "complete"])
+        serde_json::json!(["validate", "run", "resume", "stop", "check", "cutover", "complete"])
     );
 
     // SIGTERM is the same; with --json the status is what is printed.
