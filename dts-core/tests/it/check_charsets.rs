@@ -48,9 +48,10 @@ fn check_of_every_character_set() {
     pair.target.exec("SET sql_mode = ''; CREATE DATABASE c");
     for name in &common {
         let (_, create): (String, String) = pair.source.query_one(&format!("SHOW CREATE TABLE c.t_{name}"));
-        let rows: Vec<(String, Option<String>, Option<String>, Option<String>, Option<String>)> =
+        type Hex = Option<String>;
+        let rows: Vec<(String, Hex, Hex, Hex, Hex)> =
             pair.source.query(&format!("SELECT HEX(k), HEX(v), HEX(w), e+0, HEX(c) FROM c.t_{name}"));
-        let bytes = |hex: &Option<String>| hex.as_ref().map_or("NULL".to_owned(), |hex| format!("x'{hex}'"));
+        let bytes = |hex: &Hex| hex.as_ref().map_or("NULL".to_owned(), |hex| format!("x'{hex}'"));
         let rows: Vec<String> = rows
             .iter()
             .map(|(k, v, w, e, c)| {
