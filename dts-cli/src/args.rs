@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use dts_core::data::Gtid;
 use log::LevelFilter;
 
 const AFTER_HELP: &str = "\
@@ -142,6 +143,9 @@ pub(crate) struct RunArgs {
     /// End there with exit status 0 instead of staying in sync
     #[arg(long, value_enum, value_name = "WHEN")]
     pub(crate) until: Option<UntilChoice>,
+    /// Leave out this schema change of the source, which you have carried out on the target by hand; may be given several times
+    #[arg(long, value_name = "GTID")]
+    pub(crate) skip_ddl: Vec<Gtid>,
     /// Serve metrics for Prometheus at this address, for example 127.0.0.1:9105
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics: Option<SocketAddr>,

@@ -15,6 +15,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dts_bench::{measure, median, own_usage};
+use dts_core::binlog_applier::EngineChoice;
 use dts_core::migration::{Migration, MigrationOptions, Until};
 use dts_core::progress::Progress;
 use dts_core::source::SourceOptions;
@@ -119,7 +120,7 @@ fn replay_from(version: Version, options: &Options, folder: &Path) -> Vec<Line> 
     let source = Server::start(source_options).expect("source");
     let mut target = Server::start(target_options).expect("target");
     prepare(&source, options.rows);
-    run_child(&source, target.port(), 4).expect("the copy");
+    run_child(&source, target.port(), 4, "automatic").expect("the copy");
     let start: String = source.query_one("SELECT @@GLOBAL.gtid_executed");
     target.stop();
     let loaded = folder.join("loaded");
@@ -131,6 +132,7 @@ fn replay_from(version: Version, options: &Options, folder: &Path) -> Vec<Line> 
     let mut tools: Vec<(String, Tool)> = Vec::new();
     if options.only.as_deref() != Some("replica") {
         tools.push((format!("dts {version} -> 9.7"), Tool::Dts(None)));
+        tools.push((format!("dts {version}, transactions"), Tool::Transactions));
         if options.rtt_ms > 0 {
             tools.push((format!("dts {version} -> 9.7, proxy"), Tool::Dts(Some(0))));
             tools.push((
@@ -157,7 +159,8 @@ fn replay_from(version: Version, options: &Options, folder: &Path) -> Vec<Line> 
             warm(&target);
             let cpu = target.cpu_seconds();
             let mut replay = match tool {
-                Tool::Dts(delay) => dts(&source, &target, options.workers, *delay),
+                Tool::Dts(delay) => dts(&source, &target, options.workers, *delay, "automatic"),
+                Tool::Transactions => dts(&source, &target, options.workers, None, "transactions"),
                 Tool::Replica(workers) => replica(&source, &target, &start, *workers),
             };
             replay.target_cpu = target.cpu_seconds() - cpu;
@@ -179,10 +182,12 @@ fn replay_from(version: Version, options: &Options, folder: &Path) -> Vec<Line> 
 enum Tool {
     /// With a proxy of that many milliseconds before the target.
     Dts(Option<u64>),
+    /// Transaction by transaction, however far behind.
+    Transactions,
     Replica(u32),
 }
 
-fn dts(source: &Server, target: &Server, workers: usize, delay: Option<u64>) -> Replay {
+fn dts(source: &Server, target: &Server, workers: usize, delay: Option<u64>, engine: &str) -> Replay {
     let proxy = delay.map(|milliseconds| {
         let proxy = Proxy::start(target.addr());
         proxy.set_latency(Duration::from_micros(milliseconds * 500));
@@ -190,15 +195,15 @@ fn dts(source: &Server, target: &Server, workers: usize, delay: Option<u64>) -> 
     });
     let port = proxy.as_ref().map_or(target.port(), Proxy::port);
     let begun = Instant::now();
-    let (client_cpu, rss_mib) = run_child(source, port, workers).expect("dts");
+    let (client_cpu, rss_mib) = run_child(source, port, workers, engine).expect("dts");
     Replay { wall: begun.elapsed().as_secs_f64(), client_cpu, target_cpu: 0.0, rss_mib }
 }
 
 /// Runs a process that brings the target in sync; returns its CPU seconds and its memory in MiB.
-fn run_child(source: &Server, target: u16, workers: usize) -> std::io::Result<(f64, f64)> {
+fn run_child(source: &Server, target: u16, workers: usize, engine: &str) -> std::io::Result<(f64, f64)> {
     let output = Command::new(std::env::current_exe()?)
         .arg("child")
-        .args([source.port().to_string(), target.to_string(), workers.to_string()])
+        .args([source.port().to_string(), target.to_string(), workers.to_string(), engine.into()])
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
@@ -227,6 +232,9 @@ fn child(arguments: &[String]) {
     )
     .expect("options");
     options.apply.workers = arguments[2].parse().expect("workers");
+    if arguments[3] == "transactions" {
+        options.apply.engine = EngineChoice::Transactions;
+    }
     let progress = Progress::new();
     let begun = Instant::now();
     if let Err(error) = Migration::new(options).run(Until::Synced, &StopToken::new(), &progress) {
@@ -236,10 +244,11 @@ fn child(arguments: &[String]) {
     let seen = progress.snapshot();
     let usage = own_usage();
     println!(
-        "  {:.2} s: {} transactions, {} row events, {} retries",
+        "  {:.2} s: {} transactions, {} row events, {} rows written, {} retries",
         begun.elapsed().as_secs_f64(),
         seen.transactions_applied,
         seen.row_events_applied,
+        seen.apply.rows_written,
         seen.retries
     );
     println!("  cpu {:.3} rss {:.1}", usage.cpu, usage.rss_mib);

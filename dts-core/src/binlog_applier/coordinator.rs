@@ -155,12 +155,14 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    /// Records a transaction whose effect is already there, such as a schema change. Only while no worker is at work.
-    pub(super) fn record(&mut self, span: &Span) -> Result<()> {
+    /// Records a transaction whose effect is already there, such as a schema change, and what else the ledger keeps of it. Only
+    /// while no worker is at work.
+    pub(super) fn record(&mut self, span: &Span, also: &[String]) -> Result<()> {
         let mut committed = Committed { transactions: 1, ..Committed::default() };
         span.add_to(&mut committed.done);
         let all = self.applied.union(&committed.done);
-        self.main.commit(&all)?;
+        let also = also.join(";");
+        self.main.commit_with(&all, Some(also.as_str()).filter(|also| !also.is_empty()))?;
         self.is_spread = false;
         self.low_water.set(all);
         self.note(&committed);

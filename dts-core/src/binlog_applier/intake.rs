@@ -14,34 +14,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::binlog::{Event, EventType, GtidEvent, QueryEvent, RawEvent, RowsEvent, TransactionPayload};
-use crate::data::{Gtid, GtidSet, RowImage};
+use crate::data::{GtidSet, RowImage};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::sql::statement::StatementKind;
 use crate::stop::StopToken;
 
 use super::change::{Change, Span, TransactionPart};
 use super::prepared::{HeldBack, Prepared};
-use super::schema_change::SchemaChange;
+use super::schema_change::{LoggedChange, SchemaChange};
 use super::tables::{MappedTable, Tables};
 
 /// Bytes of decoded changes that are handed over at once.
 const PART_BYTES: usize = 1 << 20;
 /// Largest content of a compressed transaction that is accepted: the server's limit of one event.
 const PAYLOAD_BYTES_MAX: u64 = 4 << 30;
-
-/// A statement that is no row change: DDL, accounts, a change of rows logged as a statement.
-pub(super) struct LoggedStatement<'e> {
-    pub(super) change: &'e SchemaChange,
-    pub(super) query: &'e QueryEvent<'e>,
-    /// Seconds since 1970, from the event's header.
-    pub(super) timestamp: u32,
-    /// `None` outside of any transaction.
-    pub(super) span: Option<Arc<Span>>,
-    /// When the source committed it.
-    pub(super) committed_at: SystemTime,
-    /// It stands between BEGIN and COMMIT.
-    pub(super) is_inside: bool,
-}
 
 /// What was done with a statement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,12 +36,15 @@ pub(super) enum Taken {
     Skipped,
     /// It was run and recorded: definitions of tables may have changed.
     Run,
+    /// It was run, and the changes of its transaction follow.
+    RunInside,
 }
 
 /// Takes what comes out of the log.
 pub(super) trait Outlet {
     fn part(&mut self, part: TransactionPart) -> Result<()>;
-    fn statement(&mut self, statement: &LoggedStatement<'_>) -> Result<Taken>;
+    /// `committed_at`: when the source committed it.
+    fn statement(&mut self, statement: &LoggedChange<'_>, committed_at: SystemTime) -> Result<Taken>;
 }
 
 /// Puts transactions together.
@@ -145,7 +134,10 @@ impl<'a> Intake<'a> {
         match Event::parse(raw)? {
             Event::Gtid(event) => self.begin_group(&event, raw.header.timestamp),
             Event::Query(query) => self.query(&query, raw, out),
-            Event::TableMap(map) => self.tables.map(map, self.stop),
+            Event::TableMap(map) => {
+                self.tables.map(map);
+                Ok(())
+            }
             Event::Rows(rows) => self.rows(&rows, out),
             Event::Xid(_) => self.end_group(out),
             Event::TransactionPayload(payload) => self.payload(&payload, out),
@@ -191,9 +183,8 @@ impl<'a> Intake<'a> {
             Some(microseconds) => UNIX_EPOCH + Duration::from_micros(microseconds),
             None => UNIX_EPOCH + Duration::from_secs(u64::from(timestamp)),
         };
-        let gtid = Gtid { uuid: event.source_id, tag: event.tag.as_deref().map(Into::into), gno: event.gno };
         self.group = Some(Group {
-            span: Arc::new(gtid.into()),
+            span: Arc::new(event.span()),
             open: false,
             committed_at,
             changes: Vec::new(),
@@ -208,7 +199,7 @@ impl<'a> Intake<'a> {
     }
 
     fn query(&mut self, query: &QueryEvent<'_>, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
-        let change = SchemaChange::read(query)?;
+        let change = SchemaChange::read(query);
         match &change.statement.kind {
             StatementKind::Begin => {
                 if let Some(group) = &mut self.group {
@@ -304,18 +295,17 @@ impl<'a> Intake<'a> {
     ) -> Result<()> {
         let group = self.group.as_ref();
         let is_inside = group.is_some_and(|group| group.open);
-        let statement = LoggedStatement {
-            change,
-            query,
-            timestamp,
-            span: group.map(|group| group.span.clone()),
-            committed_at: group.map_or(UNIX_EPOCH, |group| group.committed_at),
-            is_inside,
-        };
-        match out.statement(&statement)? {
+        let statement =
+            LoggedChange { change, query, timestamp, span: group.map(|group| &*group.span), is_inside };
+        let committed_at = group.map_or(UNIX_EPOCH, |group| group.committed_at);
+        match out.statement(&statement, committed_at)? {
             Taken::Run => {
                 self.tables.forget();
                 self.group = None;
+                Ok(())
+            }
+            Taken::RunInside => {
+                self.tables.forget();
                 Ok(())
             }
             // A statement outside of BEGIN commits by itself.
@@ -325,15 +315,16 @@ impl<'a> Intake<'a> {
     }
 
     fn rows(&mut self, rows: &RowsEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
-        let Some(MappedTable { table, decoder }) = self.tables.mapped(rows.table_id)? else { return Ok(()) };
         let Some(group) = &mut self.group else {
             return Err(
                 ErrorKind::BinlogDamaged { what: "row changes outside of a transaction".into() }.into()
             );
         };
-        if table.snapshot.as_ref().is_some_and(|snapshot| group.span.is_in(snapshot)) {
+        let Some(MappedTable { table, decoder }) =
+            self.tables.mapped(rows.table_id, &group.span, self.stop)?
+        else {
             return Ok(());
-        }
+        };
         let mut images = rows.rows(&decoder).map_err(|error| error.for_table(&table.source))?;
         let acts = table.cascades.is_some() && rows.flags & RowsEvent::NO_FOREIGN_KEY_CHECKS == 0;
         let (before, after) = (&mut self.before, &mut self.after);

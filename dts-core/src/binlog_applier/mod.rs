@@ -52,7 +52,7 @@ use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::target::ledger::Ledger;
-use crate::transform::Transform;
+use crate::transform::{ObjectKinds, Transform};
 
 use coordinator::Coordinator;
 use queue::{EventQueue, Feed};
@@ -84,6 +84,7 @@ pub struct BinlogApplier<'a> {
     ledger: &'a Ledger,
     transform: &'a Transform,
     mode: ApplyMode,
+    objects: ObjectKinds,
     options: BinlogApplyOptions,
     spool: Option<&'a Spool>,
 }
@@ -103,9 +104,17 @@ impl<'a> BinlogApplier<'a> {
             ledger,
             transform,
             mode,
+            objects: ObjectKinds::default(),
             options: BinlogApplyOptions::default(),
             spool: None,
         }
+    }
+
+    /// Says which other objects' definitions are carried from the log. All, unless this is called.
+    #[must_use]
+    pub fn with_objects(mut self, objects: ObjectKinds) -> Self {
+        self.objects = objects;
+        self
     }
 
     /// Sets how changes are applied.
@@ -144,6 +153,9 @@ impl<'a> BinlogApplier<'a> {
             };
             if life.commits > 0 {
                 attempts.succeeded();
+            }
+            if schema_change::restart_misfit(&error, self.target, self.ledger, self.mode, stop)? {
+                continue;
             }
             // Two workers that lock each other out may do so again.
             manner.alone = error.server_error().is_some_and(|server| matches!(server.code, 1205 | 1213));

@@ -40,7 +40,7 @@ impl HeldBack {
             | EventType::HeartbeatV2 => false,
             EventType::Query => match Event::parse(raw)? {
                 Event::Query(query) => {
-                    !matches!(SchemaChange::read(&query)?.statement.kind, StatementKind::XaEnd { .. })
+                    !matches!(SchemaChange::read(&query).statement.kind, StatementKind::XaEnd { .. })
                 }
                 _ => true,
             },

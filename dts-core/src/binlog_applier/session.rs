@@ -1,10 +1,9 @@
 //! One life of the applier: what is known between two reconnects.
-use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::binlog::EventBatch;
-use crate::data::{GtidSet, Position, TableName};
-use crate::error::Result;
+use crate::data::{GtidSet, Position};
+use crate::error::{ErrorKind, Result};
 use crate::progress::Progress;
 use crate::server;
 use crate::stop::StopToken;
@@ -16,9 +15,9 @@ use super::coordinator::Coordinator;
 use super::dag::{DagEngine, Rules};
 use super::engine::Engine;
 use super::epoch::EpochEngine;
-use super::intake::{Intake, LoggedStatement, Outlet, Taken};
+use super::intake::{Intake, Outlet, Taken};
 use super::queue::{EventQueue, Received};
-use super::schema_change::{self, Verdict};
+use super::schema_change::{KnownTables, LoggedChange, SchemaChanger};
 use super::tables::Tables;
 use super::{ApplyMode, ApplyUntil, BinlogApplier, EngineChoice};
 
@@ -42,12 +41,11 @@ struct Apply<'a> {
     applier: &'a BinlogApplier<'a>,
     coordinator: Coordinator<'a>,
     engine: Box<dyn Engine>,
+    changer: SchemaChanger<'a>,
     kind: Kind,
     distance: Distance,
     /// Until all of these are applied, one by one.
     careful: &'a GtidSet,
-    /// Tables whose copy is not consistent yet.
-    copied: HashSet<TableName>,
     /// Since when something waits for company.
     waiting_since: Option<Instant>,
     stop: &'a StopToken,
@@ -88,24 +86,23 @@ impl<'a> Session<'a> {
         progress: &'a Progress,
     ) -> Result<Self> {
         let rows = applier.ledger.tables(&mut applier.target.control(stop)?)?;
-        let snapshots: HashMap<TableName, GtidSet> = rows
-            .iter()
-            .filter_map(|row| Some((row.source.clone(), row.snapshot_position.as_ref()?.gtid_set()?.clone())))
-            .collect();
-        let copied = match applier.mode {
-            ApplyMode::Strict => HashSet::new(),
-            ApplyMode::Idempotent => rows.into_iter().map(|row| row.source).collect(),
+        let folds = applier.source.facts().lower_case_table_names() != 0;
+        let known = KnownTables::new(rows, folds, applier.mode);
+        let changer = SchemaChanger {
+            source: applier.source,
+            target: applier.target,
+            ledger: applier.ledger,
+            transform: applier.transform,
+            objects: applier.objects,
+            skipped: &applier.options.skip_ddl,
+            known: known.clone(),
+            stop,
         };
         let half_done = coordinator.pending_window().cloned();
         let kind = if half_done.is_some() { Kind::Epoch } else { Kind::Dag };
         Ok(Session {
             intake: Intake::new(
-                Tables::new(
-                    applier.target,
-                    applier.transform,
-                    snapshots,
-                    applier.source.facts().logs_cascades(),
-                ),
+                Tables::new(applier.target, applier.transform, known, applier.source.facts().logs_cascades()),
                 stop,
             ),
             apply: Apply {
@@ -115,7 +112,7 @@ impl<'a> Session<'a> {
                 distance: Distance::default(),
                 careful,
                 coordinator,
-                copied,
+                changer,
                 waiting_since: None,
                 stop,
                 progress,
@@ -157,6 +154,16 @@ impl<'a> Session<'a> {
             {
                 self.apply.engine.drain(&mut self.apply.coordinator)?;
                 return self.apply.coordinator.advance();
+            }
+            if self.apply.changer.known.wants_copy() && self.apply.changer.known.is_strict() {
+                self.apply.engine.drain(&mut self.apply.coordinator)?;
+                self.apply.coordinator.advance()?;
+                return Err(ErrorKind::IllegalState {
+                    action: "apply".into(),
+                    state: "waiting for the copy of a table that came into the selection".into(),
+                    allowed: "run".into(),
+                }
+                .into());
             }
             self.apply.stop.check()?;
             let is_busy = self.apply.coordinator.pool().busy() > 0;
@@ -259,32 +266,18 @@ impl Outlet for Apply<'_> {
         Ok(())
     }
 
-    fn statement(&mut self, statement: &LoggedStatement<'_>) -> Result<Taken> {
-        let change = statement.change;
-        let Verdict::Run { sql, database } = change.decide(self.applier.transform, &self.copied)? else {
-            return Ok(Taken::Skipped);
-        };
-        if statement.is_inside {
-            return Err(change.refused("it stands inside a transaction with changes of rows"));
-        }
+    fn statement(&mut self, statement: &LoggedChange<'_>, committed_at: SystemTime) -> Result<Taken> {
+        let Some(prepared) = self.changer.prepare(statement)? else { return Ok(Taken::Skipped) };
         // A barrier: everything before is durable, nothing after has begun.
         self.engine.drain(&mut self.coordinator)?;
         self.waiting_since = None;
-        schema_change::run(
-            self.applier.target,
-            statement.query,
-            statement.timestamp,
-            &sql,
-            &database,
-            self.stop,
-        )
-        .map_err(|error| match &statement.span {
-            Some(span) => error.at(span),
-            None => error,
-        })?;
-        if let Some(span) = &statement.span {
-            self.coordinator.record(span)?;
-            self.coordinator.show_lag(statement.committed_at);
+        let also = self.changer.carry(&prepared, statement)?;
+        if statement.is_inside {
+            return Ok(Taken::RunInside);
+        }
+        if let Some(span) = statement.span {
+            self.coordinator.record(span, &also)?;
+            self.coordinator.show_lag(committed_at);
         }
         Ok(Taken::Run)
     }

@@ -192,6 +192,7 @@ mod tests {
                 partitioned: false,
             },
             target: TableName::new("d", "t"),
+            is_exact: false,
         }
     }
 

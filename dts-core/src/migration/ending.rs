@@ -148,8 +148,8 @@ impl Migration {
         progress.set_step(Step::InSync, StepState::Done);
         let not_applied = executed.subtract(&applied);
         Ok(CompletionReport {
-            source_position: Some(Position::Gtid(executed)),
-            applied_position: Some(Position::Gtid(applied)),
+            source_position: Some(Position::Gtid(executed).shown(ends.source.facts().log_name())),
+            applied_position: Some(Position::Gtid(applied).shown(ends.source.facts().log_name())),
             target_position: server::binlog_position(&mut target, ends.target.facts())?,
             not_applied,
             triggers: held_back.triggers,

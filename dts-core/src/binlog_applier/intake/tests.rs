@@ -1,4 +1,5 @@
 use super::*;
+use crate::data::Gtid;
 
 fn group(changes: usize) -> Group {
     let gtid = Gtid { uuid: [1; 16], tag: None, gno: 1 };
