@@ -77,9 +77,7 @@ fn wait(child: Child) -> io::Result<(i32, Usage)> {
     if ended != pid {
         return Err(io::Error::last_os_error());
     }
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    let cpu = seconds(usage.ru_utime) + seconds(usage.ru_stime);
-    Ok((status, Usage { wall: 0.0, cpu, rss_mib: usage.ru_maxrss as f64 / 1024.0 }))
+    Ok((status, used(&usage)))
 }
 
 fn check(command: &Command, status: i32, errors: &mut File) -> io::Result<()> {
@@ -93,6 +91,23 @@ fn check(command: &Command, status: i32, errors: &mut File) -> io::Result<()> {
     let lines: Vec<&str> = printed.lines().collect();
     let tail = lines[lines.len().saturating_sub(15)..].join("\n");
     Err(io::Error::other(format!("{command:?} ended with status {status}: {tail}")))
+}
+
+/// Returns what this process itself has used so far; `wall` is 0.
+pub fn own_usage() -> Usage {
+    // SAFETY: getrusage fills the struct that it is given, and the struct is plain data.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    used(&usage)
+}
+
+fn used(usage: &libc::rusage) -> Usage {
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    let cpu = seconds(usage.ru_utime) + seconds(usage.ru_stime);
+    Usage { wall: 0.0, cpu, rss_mib: usage.ru_maxrss as f64 / 1024.0 }
 }
 
 /// Returns the middle one; the mean of the two middle ones of an even number, 0 of nothing.

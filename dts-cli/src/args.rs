@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use dts_core::data::Gtid;
 use log::LevelFilter;
 
 const AFTER_HELP: &str = "\
@@ -92,6 +93,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// End a task as planned, at lag 0: triggers and events are created, positions recorded
     Complete(CompleteArgs),
+    /// Move the application's writes to the target: gate, drain, open; it can be run again at any point
+    Cutover(CutoverArgs),
     /// Remove what dts keeps of a task that has ended
     Clean(CleanArgs),
     /// Print a completion script for a shell
@@ -140,6 +143,9 @@ pub(crate) struct RunArgs {
     /// End there with exit status 0 instead of staying in sync
     #[arg(long, value_enum, value_name = "WHEN")]
     pub(crate) until: Option<UntilChoice>,
+    /// Leave out this schema change of the source, which you have carried out on the target by hand; may be given several times
+    #[arg(long, value_name = "GTID")]
+    pub(crate) skip_ddl: Vec<Gtid>,
     /// Serve metrics for Prometheus at this address, for example 127.0.0.1:9105
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics: Option<SocketAddr>,
@@ -203,6 +209,57 @@ pub(crate) struct CompleteArgs {
     /// Do not wait for lag 0: what is not applied yet never is
     #[arg(long)]
     pub(crate) immediately: bool,
+}
+
+/// `dts cutover`
+#[derive(Debug, clap::Args)]
+pub(crate) struct CutoverArgs {
+    /// The task's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// How applications are kept from writing on the source: read-only (SET GLOBAL read_only), lock-accounts (lock every account
+    /// but the servers' own, and end their sessions), hook=CMD (a command that is called with `close` or `open`), or none (you
+    /// have done it)
+    #[arg(long, value_name = "GATE", value_parser = gate, required_unless_present = "abort")]
+    pub(crate) gate: Option<GateChoice>,
+    /// Only look: what would be done, and what would stop it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not begin while the target needs longer than this to follow
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) max_lag: u64,
+    /// Open the gate again when sessions or changes are still left after this time
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) patience: u64,
+    /// Users that are no applications: neither locked nor waited for; separated by commas
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    pub(crate) keep: Vec<String>,
+    /// Take a cut-over back that was cut short: applications write on the source again. A gate that was a command must be given
+    /// once more
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) abort: bool,
+}
+
+/// How the gate is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum GateChoice {
+    ReadOnly,
+    LockAccounts,
+    /// By this command.
+    Hook(String),
+    None,
+}
+
+fn gate(text: &str) -> Result<GateChoice, String> {
+    match text {
+        "read-only" => Ok(GateChoice::ReadOnly),
+        "lock-accounts" => Ok(GateChoice::LockAccounts),
+        "none" => Ok(GateChoice::None),
+        _ => match text.strip_prefix("hook=").map(str::trim) {
+            Some(command) if !command.is_empty() => Ok(GateChoice::Hook(command.to_owned())),
+            _ => Err("expected read-only, lock-accounts, hook=CMD or none".to_owned()),
+        },
+    }
 }
 
 /// `dts clean`

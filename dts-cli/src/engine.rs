@@ -1,10 +1,18 @@
 //! What the commands need of a migration; a trait so that their decisions can be tested without servers.
+use std::time::Duration;
+
 use dts_core::checker::{CheckOptions, CheckProgress, CheckReport};
-use dts_core::error::Result;
-use dts_core::migration::{CompletionReport, Migration, Remains, RunReport, Until};
+use dts_core::cutover::{CutoverOptions, CutoverReport, CutoverStep};
+use dts_core::data::GateKind;
+use dts_core::error::{Error, Result};
+use dts_core::migration::{CompletionReport, GateHook, Migration, Remains, RunReport, Until};
 use dts_core::progress::Progress;
 use dts_core::stop::StopToken;
 use dts_core::validator::ValidationReport;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::hook::CommandHook;
 
 /// What the commands need of a migration. The methods are those of [`Migration`].
 pub(crate) trait Engine: Sync {
@@ -25,6 +33,15 @@ pub(crate) trait Engine: Sync {
 
     /// Ends the task as planned.
     fn complete(&self, immediately: bool, stop: &StopToken, progress: &Progress) -> Result<CompletionReport>;
+
+    /// Moves the writers to the target; with `apply_here` changes are applied meanwhile.
+    fn cutover(
+        &self,
+        wish: &CutoverWish,
+        apply_here: bool,
+        stop: &StopToken,
+        observer: &dyn Fn(&CutoverStep),
+    ) -> Result<CutoverReport>;
 
     /// Ends the task for good before it was complete.
     fn end(&self, stop: &StopToken) -> Result<Remains>;
@@ -53,7 +70,51 @@ impl Engine for Migration {
         Migration::complete(self, immediately, stop, progress)
     }
 
+    fn cutover(
+        &self,
+        wish: &CutoverWish,
+        apply_here: bool,
+        stop: &StopToken,
+        observer: &dyn Fn(&CutoverStep),
+    ) -> Result<CutoverReport> {
+        let hook = wish.hook.as_deref().map(|command| CommandHook { command });
+        let hook = hook.as_ref().map(|hook| hook as &dyn GateHook);
+        Migration::cutover(self, &wish.options(), hook, apply_here, stop, observer)
+    }
+
     fn end(&self, stop: &StopToken) -> Result<Remains> {
         Migration::end(self, stop)
+    }
+}
+
+/// How a cut-over is to be done, as it travels between processes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CutoverWish {
+    pub(crate) gate: GateKind,
+    /// The command of the gate `hook`.
+    pub(crate) hook: Option<String>,
+    pub(crate) dry_run: bool,
+    pub(crate) max_lag_seconds: u64,
+    pub(crate) patience_seconds: u64,
+    pub(crate) keep: Vec<String>,
+}
+
+impl CutoverWish {
+    /// Reads what another process wrote.
+    ///
+    /// # Errors
+    /// When it is of another version.
+    pub(crate) fn from_json(payload: &Value) -> Result<Self> {
+        Self::deserialize(payload)
+            .map_err(|error| Error::internal(format!("a wish to cut over cannot be read: {error}")))
+    }
+
+    fn options(&self) -> CutoverOptions {
+        let mut options = CutoverOptions::new(self.gate);
+        options.dry_run = self.dry_run;
+        options.max_lag = Duration::from_secs(self.max_lag_seconds);
+        options.patience = Duration::from_secs(self.patience_seconds);
+        options.keep.clone_from(&self.keep);
+        options
     }
 }

@@ -8,6 +8,7 @@ mod config;
 mod engine;
 mod exit;
 mod home;
+mod hook;
 mod logging;
 mod metrics;
 mod notify;

@@ -16,12 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dts_core::checker::{CheckMode, CheckOptions, CheckProgress, CheckReport};
-use dts_core::error::{Error, ErrorKind, Recovery, Result};
+use dts_core::error::{Error, ErrorKind, Recovery, Result, Stage};
 use dts_core::full_loader::RateLimit;
 use dts_core::migration::{RunReport, State, Until};
 use dts_core::progress::Progress;
 use dts_core::stop::StopToken;
 use dts_core::validator::{ItemResult, TaskType, ValidationReport};
+use serde_json::{Value, json};
 
 pub(crate) use serve::What;
 pub(crate) use service::{Call, Service};
@@ -29,13 +30,13 @@ pub(crate) use service::{Call, Service};
 use self::desk::Desk;
 use self::serve::Ending;
 use crate::config::TaskFile;
-use crate::engine::Engine;
+use crate::engine::{CutoverWish, Engine};
 use crate::notify::{Change, Notifier};
 use crate::output::Console;
 use crate::output::json::{
-    CheckDocument, CompletionDocument, ErrorDocument, RemainsDocument, ValidationDocument,
+    CheckDocument, CompletionDocument, CutoverDocument, ErrorDocument, RemainsDocument, ValidationDocument,
 };
-use crate::output::{check, ending, format};
+use crate::output::{check, cutover, ending, format};
 use crate::store::{Answer, Lease, Store};
 
 /// How often counters are looked at, and what others ask for.
@@ -88,6 +89,8 @@ pub(crate) struct Outcome {
     pub(crate) ended_by: Option<What>,
     /// How the task was completed.
     pub(crate) completion: Option<CompletionDocument>,
+    /// How the writers went over.
+    pub(crate) cutover: Option<CutoverDocument>,
     /// What a task that was stopped for good has left.
     pub(crate) remains: Option<RemainsDocument>,
 }
@@ -199,7 +202,11 @@ impl<'a> Runner<'a> {
         match validated {
             _ if ending.as_ref().is_some_and(|ending| ending.what == What::Stop) => {
                 self.advance(State::Stopping, "dts stop", None)?;
-                self.end_broken_off(ending, self.finish(What::Stop))
+                let finished = match &ending {
+                    Some(ending) => self.finish(ending),
+                    None => Err(Error::internal("a validation ended for nothing")),
+                };
+                self.end_broken_off(ending, finished)
             }
             Ok(report) => {
                 let document = ValidationDocument::from(&report);
@@ -260,11 +267,24 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// What the engine returns. A completion that was interrupted or refused leaves the task paused, one that failed failed.
     pub(crate) fn end(&self, what: What) -> Result<Outcome> {
+        self.end_with(what, Value::Null)
+    }
+
+    /// Moves the writers to the target; the task rests.
+    ///
+    /// # Errors
+    /// What the engine returns. A cut-over that was taken back leaves the task as it was.
+    pub(crate) fn cut_over(&self, wish: &CutoverWish) -> Result<Outcome> {
+        self.end_with(What::CutOver, json!(wish))
+    }
+
+    fn end_with(&self, what: What, payload: Value) -> Result<Outcome> {
         let before = self.desk().state;
-        self.end_round(Ending { what, request: None }, "asked for")?;
+        let ending = Ending { what, payload, request: None };
+        self.end_round(ending.clone(), "asked for")?;
         self.take_ending();
         let result = self.attended(Some(Goal::Synced), || {
-            let result = self.finish(what);
+            let result = self.finish(&ending);
             if let Err(error) = &result
                 && !self.desk().state.is_final()
             {
@@ -306,12 +326,16 @@ impl<'a> Runner<'a> {
             let Some(ending) = self.take_ending() else { return self.settle(goal, result) };
             let finished = match (ending.what, result) {
                 // What failed by itself has failed, whatever was wished meanwhile; but a wish to stop it for good stays.
-                (What::Pause | What::Complete { .. }, Err(error)) if !error.is_interrupted() => Err(error),
+                (What::Pause | What::Complete { .. } | What::CutOver, Err(error))
+                    if !error.is_interrupted() =>
+                {
+                    Err(error)
+                }
                 // It was done just before the wish came.
                 (What::Pause, Ok(outcome)) => self
                     .settle(goal, Ok(outcome))
                     .map(|outcome| Outcome { ended_by: Some(What::Pause), ..outcome }),
-                (what, _) => self.finish(what),
+                _ => self.finish(&ending),
             };
             match finished {
                 Ok(outcome) => {
@@ -335,7 +359,8 @@ impl<'a> Runner<'a> {
     }
 
     /// Does what the round was ended for.
-    fn finish(&self, what: What) -> Result<Outcome> {
+    fn finish(&self, ending: &Ending) -> Result<Outcome> {
+        let what = ending.what;
         let round = self.stop.child();
         self.desk().round = round.clone();
         let mut outcome = Outcome { ended_by: Some(what), ..Outcome::default() };
@@ -365,11 +390,29 @@ impl<'a> Runner<'a> {
             What::Complete { immediately } => {
                 let report =
                     self.patiently(|| self.job.engine.complete(immediately, &round, &self.fresh_progress()))?;
-                let document = CompletionDocument::new(self.job.task, &report);
+                let document = CompletionDocument::new(self.job.task, immediately, &report);
                 self.desk().target_position.clone_from(&report.target_position);
                 self.record("completion", &document)?;
                 self.advance(State::Completed, "completed", None)?;
                 outcome.completion = Some(document);
+            }
+            What::CutOver => {
+                let wish = CutoverWish::from_json(&ending.payload)?;
+                let say = |line: &str| match ending.request {
+                    Some(id) => {
+                        if let Err(error) = self.desk().store.add_line(id, false, line) {
+                            log::warn!("a line of an answer could not be written: {error}");
+                        }
+                    }
+                    None => self.console.text(line),
+                };
+                let report =
+                    self.job.engine.cutover(&wish, true, &round, &|step| say(&cutover::step(step)))?;
+                let document = CutoverDocument::new(self.job.task, &report);
+                self.desk().target_position.clone_from(&report.target_position);
+                self.record("cutover", &document)?;
+                self.advance(State::Completed, "cut over", None)?;
+                outcome.cutover = Some(document);
             }
         }
         Ok(outcome)
@@ -558,7 +601,7 @@ impl Drop for StopOnDrop<'_> {
 
 /// Returns whether the engine refused an action and has changed nothing: the source is still being written, for example.
 fn is_refusal(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::IllegalState { .. })
+    matches!(error.kind(), ErrorKind::IllegalState { .. }) || error.stage() == Some(Stage::CutOver)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -441,7 +441,9 @@ impl ErrorKind {
                 "The event failed its checks and nothing of it was applied. Run again; if it stays, check the source's \
                  binary log with mysqlbinlog --verify-binlog-checksum."
             }
-            Self::SchemaChange { .. } => "Carry the change out on the target by hand, or start a new task.",
+            Self::SchemaChange { .. } => {
+                "Carry the change out on the target by hand and run with --skip-ddl and its GTID, or start a new task."
+            }
             Self::Resolve { .. } => "Check the host name and this machine's DNS.",
             Self::Connect { .. } => {
                 "Check host and port, that the server runs, and that this machine's address is in the server's whitelist \

@@ -166,6 +166,20 @@ pub struct TableSnapshot {
     pub state: TableState,
 }
 
+/// What applies changes, at one moment.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct ApplySnapshot {
+    /// Connections that write.
+    pub workers: usize,
+    /// Those of them that have something to do.
+    pub workers_busy: usize,
+    /// Rows written for the row events of this run: fewer, where several changes of one row were one.
+    pub rows_written: u64,
+    /// Deadlocks and lock wait timeouts on the target in this run.
+    pub conflicts: u64,
+}
+
 /// Everything at one moment.
 #[derive(Clone, Debug)]
 pub struct ProgressSnapshot {
@@ -191,10 +205,13 @@ pub struct ProgressSnapshot {
     pub spool_bytes: u64,
     /// How far behind the source the target is; `None` before anything was applied or found to be in sync.
     pub lag: Option<Duration>,
+    /// Bytes of the source's binary log that were not taken yet: those in the spool count, what the workers have under way
+    /// does not. `None` where the source does not tell the sizes of its log files.
+    pub lag_bytes: Option<u64>,
+    /// What applies.
+    pub apply: ApplySnapshot,
     /// How often something was tried again.
     pub retries: u64,
-    /// Transactions that had to wait for another one that touches the same rows, in this run.
-    pub conflicts: u64,
     /// Changes that did not fit the target's row, and were repaired or left out as `apply.on_divergence` says, in this run.
     pub divergences: u64,
     /// The newest position known of the source.
@@ -231,9 +248,11 @@ struct Shared {
     spool_bytes: AtomicU64,
     /// Milliseconds; -1 while unknown.
     lag_ms: AtomicI64,
+    /// -1 while unknown.
+    lag_bytes: AtomicI64,
+    apply: Mutex<ApplySnapshot>,
     retries: AtomicU64,
     divergences: AtomicU64,
-    conflicts: AtomicU64,
     in_sync: AtomicBool,
     positions: Mutex<(Option<Position>, Option<Position>)>,
 }
@@ -248,6 +267,7 @@ impl Progress {
     pub fn new() -> Self {
         let progress = Progress::default();
         progress.0.lag_ms.store(-1, Ordering::Relaxed);
+        progress.0.lag_bytes.store(-1, Ordering::Relaxed);
         *lock(&progress.0.steps) = Step::ALL
             .iter()
             .map(|&step| StepProgress {
@@ -303,10 +323,22 @@ impl Progress {
         lock(&self.0.tables).iter().find(|entry| entry.table == *table).cloned()
     }
 
-    /// Adds applied work.
-    pub fn add_applied(&self, transactions: u64, row_events: u64) {
+    /// Adds applied work. `rows_written`: what was left of the row events to write.
+    pub fn add_applied(&self, transactions: u64, row_events: u64, rows_written: u64) {
         self.0.transactions.fetch_add(transactions, Ordering::Relaxed);
         self.0.row_events.fetch_add(row_events, Ordering::Relaxed);
+        lock(&self.0.apply).rows_written += rows_written;
+    }
+
+    /// Sets how many of the apply workers have something to do.
+    pub fn set_workers(&self, busy: usize, all: usize) {
+        let mut apply = lock(&self.0.apply);
+        (apply.workers_busy, apply.workers) = (busy, all);
+    }
+
+    /// Counts a deadlock or lock wait timeout of an apply worker.
+    pub fn add_conflict(&self) {
+        lock(&self.0.apply).conflicts += 1;
     }
 
     /// Adds received binary log.
@@ -325,14 +357,15 @@ impl Progress {
         self.0.lag_ms.store(milliseconds, Ordering::Relaxed);
     }
 
+    /// Sets how many bytes of the source's binary log were not taken yet.
+    pub fn set_lag_bytes(&self, bytes: Option<u64>) {
+        let bytes = bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.0.lag_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Counts one more attempt.
     pub fn add_retry(&self) {
         self.0.retries.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts transactions that had to wait for another one.
-    pub fn add_conflicts(&self, count: u64) {
-        self.0.conflicts.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Counts changes that did not fit the target's row and did not stop the task.
@@ -402,8 +435,9 @@ impl Progress {
             binlog_bytes: self.0.binlog_bytes.load(Ordering::Relaxed),
             spool_bytes: self.0.spool_bytes.load(Ordering::Relaxed),
             lag: u64::try_from(self.0.lag_ms.load(Ordering::Relaxed)).ok().map(Duration::from_millis),
+            lag_bytes: u64::try_from(self.0.lag_bytes.load(Ordering::Relaxed)).ok(),
+            apply: *lock(&self.0.apply),
             retries: self.0.retries.load(Ordering::Relaxed),
-            conflicts: self.0.conflicts.load(Ordering::Relaxed),
             divergences: self.0.divergences.load(Ordering::Relaxed),
             source_position,
             applied_position,

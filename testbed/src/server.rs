@@ -237,6 +237,22 @@ impl Server {
         self.query(sql).into_iter().next().unwrap_or_else(|| panic!("no row, from: {sql}"))
     }
 
+    /// Returns a connection with an open transaction that has read every table of a database: until it is dropped, an ALTER
+    /// TABLE can do all its work and not end.
+    ///
+    /// # Panics
+    /// When the server refuses a statement.
+    pub fn reading(&self, database: &str) -> Conn {
+        let mut connection = self.root();
+        let mut run =
+            |sql: String| connection.query_drop(&sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        run("BEGIN".to_owned());
+        for table in crate::dump::tables(self, database) {
+            run(format!("SELECT 1 FROM `{database}`.`{}` LIMIT 1", table.replace('`', "``")));
+        }
+        connection
+    }
+
     /// Creates the account `user@'%'` with the version's own default authentication and grants it each of `grants`,
     /// such as `SELECT ON shop.*`.
     ///

@@ -2,6 +2,7 @@
 mod ask;
 pub(crate) mod check;
 mod completions;
+pub(crate) mod cutover;
 mod demo;
 mod end;
 mod init;
@@ -39,6 +40,7 @@ pub(crate) fn execute(args: Args, console: &Console) -> Result<ExitStatus> {
         Command::Stop(name) => end::stop(&name, &home()?, console),
         Command::Set(set) => set::execute(&set, &home()?, console),
         Command::Complete(complete) => end::complete(&complete, &home()?, console),
+        Command::Cutover(args) => cutover::execute(&args, &home()?, console),
         Command::Clean(clean) => end::clean(&clean, &home()?, console),
         Command::List => list::execute(&home()?, console),
         Command::Status(status) => status::execute(&status, &home()?, console),

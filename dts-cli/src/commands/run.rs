@@ -27,7 +27,9 @@ pub(super) fn execute(args: &RunArgs, home: &Home, console: &Console) -> Result<
     let _metrics = args.metrics.map(|address| Metrics::serve(address, home)).transpose()?;
     store.get(name)?.state.allow(Action::Run)?;
 
-    let migration = Migration::new(file.options.clone());
+    let mut options = file.options.clone();
+    options.apply.skip_ddl.clone_from(&args.skip_ddl);
+    let migration = Migration::new(options);
     let mut reader = store.reopen()?;
     let runner = Runner::new(Job::new(&file, &migration), store, lease, console, &stop)?;
     let report = runner.validate()?;

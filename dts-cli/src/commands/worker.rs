@@ -237,6 +237,7 @@ fn work(
         Some(What::Pause) => "paused",
         Some(What::Stop) => "stopped for good",
         Some(What::Complete { .. }) => "completed",
+        Some(What::CutOver) => "cut over",
         None => "done",
     };
     console.note(&format!("{name}: {what}"));

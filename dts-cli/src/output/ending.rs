@@ -2,6 +2,7 @@
 use dts_core::migration::State;
 use serde_json::{Value, json};
 
+use super::cutover;
 use super::format::{counted, duration};
 use super::json::{CompletionDocument, RemainsDocument};
 use crate::runner::Outcome;
@@ -13,6 +14,9 @@ const SHOWN: usize = 30;
 pub(crate) fn answer(task: &str, state: State, outcome: &Outcome) -> (Value, String) {
     if let Some(completion) = &outcome.completion {
         return (json!(completion), completed(completion));
+    }
+    if let Some(document) = &outcome.cutover {
+        return (json!(document), cutover::done(document));
     }
     if let Some(remains) = &outcome.remains {
         return (json!(remains), stopped(remains));
@@ -33,9 +37,10 @@ pub(crate) fn rests(task: &str, state: State) -> String {
 /// Returns how a task was completed.
 pub(crate) fn completed(document: &CompletionDocument) -> String {
     let task = &document.task;
-    let mut text = match &document.not_applied {
-        None => format!("{task}: completed; the target has everything that the source had"),
-        Some(_) => format!("{task}: completed at once, as asked for"),
+    let mut text = if document.immediately {
+        format!("{task}: completed at once, as asked for")
+    } else {
+        format!("{task}: completed; the target has everything that the source had")
     };
     let elapsed = std::time::Duration::try_from_secs_f64(document.seconds).unwrap_or_default();
     text.push_str(&format!(" ({})\n", duration(elapsed)));
@@ -43,8 +48,15 @@ pub(crate) fn completed(document: &CompletionDocument) -> String {
     line("source position", document.source_position.as_deref().unwrap_or("-"));
     line("applied", document.applied_position.as_deref().unwrap_or("-"));
     line("target position", document.target_position.as_deref().unwrap_or("-"));
-    if let Some(missing) = &document.not_applied {
-        line("NOT on the target", missing);
+    match &document.not_applied {
+        Some(missing) if document.immediately => line("NOT on the target", missing),
+        Some(later) => line(
+            "came later",
+            &format!(
+                "{later} (heartbeats of the source; if an application wrote it, it is not on the target)"
+            ),
+        ),
+        None => {}
     }
     let mut created =
         vec![counted(document.triggers as u64, "trigger"), counted(document.events as u64, "event")];

@@ -3,6 +3,7 @@
 use dts_core::checker::{
     CheckMode, CheckReport, ColumnValues, Conclusion, DifferenceKind, StructureReport, WritersReport,
 };
+use dts_core::cutover::{CutoverReport, CutoverStep};
 use dts_core::data::Position;
 use dts_core::error::Error;
 use dts_core::migration::{CompletionReport, Remains, State};
@@ -62,10 +63,25 @@ pub(crate) struct StatusDocument {
     pub(crate) target_position: Option<String>,
     pub(crate) retries: u64,
     pub(crate) divergences: u64,
-    pub(crate) conflicts: u64,
+    pub(crate) apply: ApplyDocument,
     pub(crate) allowed_actions: Vec<String>,
     pub(crate) next_action: String,
     pub(crate) error: Option<ErrorDocument>,
+}
+
+/// What applies changes; counted since the run began.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ApplyDocument {
+    pub(crate) transactions: u64,
+    pub(crate) row_events: u64,
+    pub(crate) transactions_per_second: f64,
+    pub(crate) row_events_per_second: f64,
+    /// Row events for each row written.
+    pub(crate) compaction_ratio: Option<f64>,
+    pub(crate) workers: u64,
+    pub(crate) workers_busy: u64,
+    pub(crate) conflicts: u64,
 }
 
 /// One step of a status.
@@ -255,8 +271,10 @@ pub(crate) struct CompletionDocument {
     pub(crate) applied_position: Option<String>,
     /// The target's own position after everything.
     pub(crate) target_position: Option<String>,
-    /// What the source had beyond that; only with `--immediately`.
+    /// What the source had beyond that, when it had anything.
     pub(crate) not_applied: Option<String>,
+    /// Whether lag 0 was not waited for.
+    pub(crate) immediately: bool,
     pub(crate) triggers: usize,
     pub(crate) events: usize,
     pub(crate) programs: usize,
@@ -269,7 +287,7 @@ pub(crate) struct CompletionDocument {
 
 impl CompletionDocument {
     /// Takes what a completion reports.
-    pub(crate) fn new(task: &str, report: &CompletionReport) -> Self {
+    pub(crate) fn new(task: &str, immediately: bool, report: &CompletionReport) -> Self {
         let text = |position: &Option<Position>| position.as_ref().map(Position::to_string);
         CompletionDocument {
             task: task.to_owned(),
@@ -277,6 +295,7 @@ impl CompletionDocument {
             source_position: text(&report.source_position),
             applied_position: text(&report.applied_position),
             target_position: report.target_position.clone(),
+            immediately,
             not_applied: (!report.not_applied.is_empty()).then(|| report.not_applied.to_string()),
             triggers: report.triggers,
             events: report.events,
@@ -285,6 +304,53 @@ impl CompletionDocument {
             counters: report.counters,
             rewrites: report.rewrites.clone(),
             seconds: report.elapsed.as_secs_f64(),
+        }
+    }
+}
+
+/// How the writers went over to the target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CutoverDocument {
+    pub(crate) task: String,
+    /// Nothing was changed.
+    pub(crate) dry_run: bool,
+    /// An earlier call had begun it.
+    pub(crate) resumed: bool,
+    pub(crate) steps: Vec<CutoverStepDocument>,
+    /// Where the source was after its last write.
+    pub(crate) source_position: Option<String>,
+    /// The target's own position when it was opened.
+    pub(crate) target_position: Option<String>,
+    /// From the first refused write on the source until the target was open; null when another call closed the gate.
+    pub(crate) write_stop_seconds: Option<f64>,
+    pub(crate) rewrites: Vec<String>,
+}
+
+/// A step of a cut-over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CutoverStepDocument {
+    pub(crate) name: String,
+    pub(crate) saw: Vec<String>,
+    pub(crate) seconds: f64,
+}
+
+impl CutoverDocument {
+    /// Takes what a cut-over reports.
+    pub(crate) fn new(task: &str, report: &CutoverReport) -> Self {
+        let step = |step: &CutoverStep| CutoverStepDocument {
+            name: step.name.name().to_owned(),
+            saw: step.saw.clone(),
+            seconds: step.took.as_secs_f64(),
+        };
+        CutoverDocument {
+            task: task.to_owned(),
+            dry_run: report.dry_run,
+            resumed: report.resumed,
+            steps: report.steps.iter().map(step).collect(),
+            source_position: report.source_position.clone(),
+            target_position: report.target_position.clone(),
+            write_stop_seconds: report.write_stop.map(|stop| stop.as_secs_f64()),
+            rewrites: report.rewrites.clone(),
         }
     }
 }

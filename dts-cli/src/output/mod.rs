@@ -5,6 +5,7 @@
 //! - [`progress`]: bars on a terminal, one line now and then elsewhere.
 pub(crate) mod check;
 mod console;
+pub(crate) mod cutover;
 pub(crate) mod demo;
 pub(crate) mod ending;
 pub(crate) mod format;

@@ -7,7 +7,7 @@ use dts_core::progress::{ProgressSnapshot, Step, StepProgress, StepState};
 use jiff::Timestamp;
 
 use super::format::{bytes, count, duration, per_second, percent};
-use super::json::{StatusDocument, StepDocument, TableDocument};
+use super::json::{ApplyDocument, StatusDocument, StepDocument, TableDocument};
 use super::next_action::next_action;
 use super::progress::View;
 use super::table::{Tone, cell, render, table};
@@ -94,7 +94,25 @@ pub(crate) fn one(task: &Task, document: &StatusDocument, color: bool) -> String
     }
     if let Some(lag) = document.lag_seconds {
         let when = if task.state.is_active() { "" } else { " when it was looked at last" };
-        line("lag", format!("{lag:.1} s, {} waiting{when}", bytes(document.spool_bytes)));
+        let waiting = document.lag_bytes.unwrap_or(document.spool_bytes);
+        line("lag", format!("{lag:.1} s, {} waiting{when}", bytes(waiting)));
+    }
+    let apply = &document.apply;
+    if apply.row_events > 0 {
+        let mut text = format!(
+            "{} transactions, {} row events, {} of {} workers busy",
+            count(apply.transactions),
+            count(apply.row_events),
+            apply.workers_busy,
+            apply.workers
+        );
+        if let Some(ratio) = apply.compaction_ratio {
+            text.push_str(&format!(", {ratio:.1} events a row written"));
+        }
+        if apply.conflicts > 0 {
+            text.push_str(&format!(", {} conflicts", apply.conflicts));
+        }
+        line("apply", text);
     }
     if document.retries > 0 {
         line("retries", document.retries.to_string());
@@ -224,13 +242,23 @@ pub(crate) fn of_progress(view: &View<'_>) -> StatusDocument {
         rows_per_second: rates.rows.round(),
         eta_seconds: rates.eta.map(|eta| eta.as_secs()),
         lag_seconds: snapshot.lag.map(seconds),
-        lag_bytes: snapshot.lag.map(|_| snapshot.spool_bytes),
+        lag_bytes: snapshot.lag_bytes,
         spool_bytes: snapshot.spool_bytes,
         source_position: snapshot.source_position.as_ref().map(Position::to_string),
         applied_position: snapshot.applied_position.as_ref().map(Position::to_string),
         retries: snapshot.retries,
         divergences: snapshot.divergences,
-        conflicts: snapshot.conflicts,
+        apply: ApplyDocument {
+            transactions: snapshot.transactions_applied,
+            row_events: snapshot.row_events_applied,
+            transactions_per_second: rates.transactions.round(),
+            row_events_per_second: rates.row_events.round(),
+            compaction_ratio: (snapshot.apply.rows_written > 0)
+                .then(|| snapshot.row_events_applied as f64 / snapshot.apply.rows_written as f64),
+            workers: snapshot.apply.workers as u64,
+            workers_busy: snapshot.apply.workers_busy as u64,
+            conflicts: snapshot.apply.conflicts,
+        },
         ..StatusDocument::default()
     }
 }

@@ -1,6 +1,6 @@
 //! What a runner does when another process asks: see [`request`](crate::store::request) for the way it comes.
 //!
-//! `set` is done at once. `pause`, `stop` and `complete` end the present round of work and are answered when the task is where
+//! `set` is done at once. `pause`, `stop`, `complete` and `cutover` end the present round of work and are answered when the task is where
 //! it was wanted. Everything else is a [`Service`], done in a thread beside the work.
 use std::thread::Scope;
 
@@ -27,11 +27,16 @@ pub(crate) enum What {
         /// Without applying what is still missing.
         immediately: bool,
     },
+    /// The writers go over to the target.
+    CutOver,
 }
 
 /// Why a round of work is ended, and who waits for it.
+#[derive(Clone)]
 pub(super) struct Ending {
     pub(super) what: What,
+    /// What else the action needs to know.
+    pub(super) payload: Value,
     pub(super) request: Option<RequestId>,
 }
 
@@ -89,6 +94,9 @@ impl Runner<'_> {
                 let immediately = request.payload["immediately"] == true;
                 self.end_for(What::Complete { immediately }, Action::Complete, &request, snapshot)
             }
+            "cutover" if request.payload["dry_run"] != true => {
+                self.end_for(What::CutOver, Action::Cutover, &request, snapshot)
+            }
             "set" => self.set(&request.payload).map(Some),
             kind => match services().iter().find(|service| service.kind() == kind) {
                 Some(service) => self.begin_service(scope, *service, request).map(|()| None),
@@ -117,9 +125,9 @@ impl Runner<'_> {
                 desk.served.first().map(|served| format!("{} (asked by {})", served.kind, served.asker)),
             )
         };
-        // Behind for a moment, but past the copy: completing begins with catching up.
+        // Behind for a moment, but past the copy: completing and cutting over begin with catching up.
         let is_behind = state == State::Running && snapshot.step == Some(Step::InSync);
-        if !(action == Action::Complete && is_behind) {
+        if !(matches!(action, Action::Complete | Action::Cutover) && is_behind) {
             state.allow(action)?;
         }
         if let Some(busy) = busy {
@@ -131,7 +139,8 @@ impl Runner<'_> {
             .into());
         }
         let reason = format!("dts {action} by {}", request.asker);
-        self.end_round(Ending { what, request: Some(request.id) }, &reason)?;
+        let payload = request.payload.clone();
+        self.end_round(Ending { what, payload, request: Some(request.id) }, &reason)?;
         Ok(None)
     }
 

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dts_core::progress::{Step, StepState};
 use dts_core::validator::Item;
 
+use dts_core::cutover::{CutoverReport, CutoverStep};
+use dts_core::data::GateKind;
 use dts_core::error::{Error, Side};
 use dts_core::migration::{CompletionReport, Remains};
-use serde_json::{Value, json};
 
 use super::*;
 use crate::args::Args;
@@ -26,6 +27,7 @@ struct Scripted {
     runs: Mutex<Vec<Run>>,
     asked: Mutex<Vec<Until>>,
     completions: Mutex<Vec<Result<CompletionReport>>>,
+    cutovers: Mutex<Vec<Result<CutoverReport>>>,
 }
 
 impl Scripted {
@@ -56,6 +58,11 @@ impl Scripted {
 
     fn completes(self, result: Result<CompletionReport>) -> Self {
         lock(&self.completions).push(result);
+        self
+    }
+
+    fn cuts_over(self, result: Result<CutoverReport>) -> Self {
+        lock(&self.cutovers).push(result);
         self
     }
 
@@ -94,6 +101,16 @@ impl Engine for Scripted {
 
     fn complete(&self, _: bool, _: &StopToken, _: &Progress) -> Result<CompletionReport> {
         lock(&self.completions).remove(0)
+    }
+
+    fn cutover(
+        &self,
+        _: &CutoverWish,
+        _: bool,
+        _: &StopToken,
+        _: &dyn Fn(&CutoverStep),
+    ) -> Result<CutoverReport> {
+        lock(&self.cutovers).remove(0)
     }
 
     fn end(&self, _: &StopToken) -> Result<Remains> {
@@ -424,6 +441,34 @@ fn what_cannot_be_done_is_answered_and_the_run_goes_on() {
     assert_eq!(set.document["settings"]["load.rows_per_second_max"], 77);
     assert_eq!(place.file.options.load.rate_limit.get(), 77);
     assert_eq!(place.store().settings("shop").unwrap().in_words(), "load.rows_per_second_max=77");
+}
+
+/// A cut-over that was taken back leaves the task in sync; one that was done ends it.
+#[test]
+fn a_cut_over_ends_the_task_or_leaves_it_syncing() {
+    let place = Place::new("full-and-incremental");
+    let left = Error::from(ErrorKind::CutOver { why: "sessions are left".into() }).in_stage(Stage::CutOver);
+    let engine =
+        pass().stays_in_sync().cuts_over(Err(left)).stays_in_sync().cuts_over(Ok(CutoverReport::default()));
+    let wish = CutoverWish {
+        gate: GateKind::Hook,
+        hook: Some("true".into()),
+        dry_run: false,
+        max_lag_seconds: 1,
+        patience_seconds: 1,
+        keep: Vec::new(),
+    };
+    let (outcome, (refused, done)) = place.during(&engine, || {
+        let refused = place.ask("cutover", &json!(wish));
+        place.wait_for(State::ReadyToComplete);
+        (refused, place.ask("cutover", &json!(wish)))
+    });
+    assert_eq!((refused.exit, refused.error.unwrap().code.as_str()), (3, "DTS-6001"));
+    assert_eq!(done.exit, 0);
+    assert!(done.text.contains("the target is open"), "{}", done.text);
+    assert_eq!(outcome.unwrap().ended_by, Some(What::CutOver));
+    assert_eq!(place.state(), State::Completed);
+    assert_eq!(lock(&engine.asked).len(), 2, "it went on applying");
 }
 
 #[test]

@@ -248,8 +248,16 @@ fn a_stopped_task_says_what_is_left_and_can_be_cleaned_away() {
     let file = task(&dts, &pair, "shop", NO_CHECK, "");
     dts.run(&["run", text(&file), "--until", "synced"]).ends_with(0);
     dump::assert_equal(&pair.source, &pair.target, "shop");
-    let document = dts.run(&["complete", "shop", "--immediately", "--json"]).ends_with(0).json();
+    // A completion that was cut short after it had begun to create triggers: no change may be applied any more.
+    pair.source.exec("INSERT INTO shop.sessions VALUES (0x00, 'late', NULL, '00:00:01', '0000-00-00')");
+    pair.target.exec("UPDATE __dts__.task SET phase = 'completing'");
+    let ended = dts.run(&["run", text(&file)]).ends_with(2);
+    assert!(ended.err.contains("while the task is being completed; allowed now: complete"), "{ended:?}");
+    assert_eq!(dts.status("shop")["state"], "failed");
+    let document = dts.run(&["complete", "shop", "--json"]).ends_with(0).json();
     assert_eq!(document["state"], "completed");
+    assert_eq!(pair.target.query_one::<u64>("SELECT COUNT(*) FROM shop.sessions WHERE agent = 'late'"), 0);
+    assert!(document["not_applied"].is_string(), "it is said: {document}");
 }
 
 #[test]

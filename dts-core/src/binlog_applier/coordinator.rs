@@ -16,7 +16,7 @@ use crate::target::TargetEndpoint;
 use crate::target::ledger::Ledger;
 
 use super::change::Span;
-use super::worker::{self, Committed, Job, LowWater, OwnSessions, Worker, WorkerPool};
+use super::worker::{self, Committed, Divergence, Job, LowWater, OwnSessions, Worker, WorkerPool};
 
 /// How often row 0 takes over what the workers' rows hold.
 const ADVANCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,6 +26,9 @@ const REPORT_PATIENCE: Duration = Duration::from_millis(100);
 /// Knows what is applied, and gives work to the workers.
 pub(super) struct Coordinator<'a> {
     main: Worker,
+    ledger: &'a Ledger,
+    /// What is half done, from an earlier life.
+    pending: Option<GtidSet>,
     pool: WorkerPool,
     /// Durable on the target.
     applied: GtidSet,
@@ -42,7 +45,7 @@ impl<'a> Coordinator<'a> {
     /// Takes over from all earlier lives: waits for their sessions, reads what they made durable, and opens `count` workers.
     pub(super) fn start<'scope>(
         scope: &'scope std::thread::Scope<'scope, '_>,
-        (target, ledger): (&TargetEndpoint, &Ledger),
+        (target, ledger): (&TargetEndpoint, &'a Ledger),
         count: u32,
         own: &mut OwnSessions,
         (stop, life): (&'a StopToken, &StopToken),
@@ -59,10 +62,13 @@ impl<'a> Coordinator<'a> {
         // Only now nobody writes any more but us.
         let applied = ledger.checkpoint(&mut connection)?.applied;
         ledger.gather_checkpoint(&mut connection, &applied, count)?;
+        let pending = ledger.apply_window(&mut connection)?.filter(|window| !applied.contains_set(window));
         low_water.set(applied.clone());
         progress.set_applied_position(Position::Gtid(applied.clone()));
         Ok(Coordinator {
             main: Worker::new(0, connection, ledger.clone(), low_water.clone()),
+            ledger,
+            pending,
             pool: WorkerPool::start(scope, workers),
             applied,
             low_water,
@@ -89,9 +95,19 @@ impl<'a> Coordinator<'a> {
         &mut self.pool
     }
 
+    /// Returns how many workers there are.
+    pub(super) fn worker_count(&self) -> usize {
+        self.pool.len()
+    }
+
     /// Gives a worker (from 0) a job.
     pub(super) fn submit(&mut self, worker: usize, job: Job) {
         self.pool.submit(worker, job);
+        self.show_workers();
+    }
+
+    fn show_workers(&self) {
+        self.progress.set_workers(self.pool.busy(), self.pool.len());
     }
 
     /// Takes the reports that are there, or waits for one; returns which worker ended a job, if any did.
@@ -100,6 +116,7 @@ impl<'a> Coordinator<'a> {
     /// Why a job failed.
     pub(super) fn settle(&mut self, patience: Duration) -> Result<Option<usize>> {
         let Some((worker, committed)) = self.pool.receive(patience)? else { return Ok(None) };
+        self.show_workers();
         self.is_spread |= !committed.done.is_empty();
         self.note(&committed);
         self.advance_when_due()?;
@@ -138,21 +155,47 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    /// Records a transaction whose effect is already there, such as a schema change. Only while no worker is at work.
-    pub(super) fn record(&mut self, span: &Span) -> Result<()> {
+    /// Records a transaction whose effect is already there, such as a schema change, and what else the ledger keeps of it. Only
+    /// while no worker is at work.
+    pub(super) fn record(&mut self, span: &Span, also: &[String]) -> Result<()> {
         let mut committed = Committed { transactions: 1, ..Committed::default() };
         span.add_to(&mut committed.done);
         let all = self.applied.union(&committed.done);
-        self.main.commit(&all)?;
+        let also = also.join(";");
+        self.main.commit_with(&all, Some(also.as_str()).filter(|also| !also.is_empty()))?;
         self.is_spread = false;
         self.low_water.set(all);
         self.note(&committed);
         Ok(())
     }
 
-    /// Counts transactions that had to wait for another.
-    pub(super) fn count_conflicts(&self, count: u64) {
-        self.progress.add_conflicts(count);
+    /// Records that workers are about to commit a window in parts.
+    pub(super) fn begin_window(&mut self, transactions: &GtidSet) -> Result<()> {
+        let sql = self.ledger.begin_window_statement(transactions);
+        self.main.note(&sql, "recording a window")
+    }
+
+    /// Records a window as applied, together with the last of its changes, which `write` writes. Only while no worker is at
+    /// work.
+    pub(super) fn end_window(
+        &mut self,
+        committed: &Committed,
+        write: impl FnOnce(&mut Worker) -> Result<Vec<Divergence>>,
+    ) -> Result<()> {
+        let divergences = write(&mut self.main)?;
+        let all = self.applied.union(&committed.done);
+        self.main.commit_with(&all, Some(&self.ledger.end_window_statement()))?;
+        self.is_spread = false;
+        self.low_water.set(all);
+        self.pending = None;
+        self.note_divergences(&divergences);
+        self.note(committed);
+        Ok(())
+    }
+
+    /// Returns the window that an earlier life has left half done.
+    pub(super) fn pending_window(&self) -> Option<&GtidSet> {
+        self.pending.as_ref()
     }
 
     /// Shows how far behind the newest applied transaction is.
@@ -160,21 +203,25 @@ impl<'a> Coordinator<'a> {
         self.progress.set_lag(Some(SystemTime::now().duration_since(committed_at).unwrap_or_default()));
     }
 
-    fn note(&mut self, committed: &Committed) {
-        for divergence in &committed.divergences {
-            let super::worker::Divergence { table, span, what, done } = divergence;
+    fn note_divergences(&self, divergences: &[Divergence]) {
+        for Divergence { table, span, what, done } in divergences {
             log::warn!("{what}; table {table}; position {span}; apply.on_divergence = {}", done.name());
         }
-        self.progress.add_divergences(committed.divergences.len() as u64);
-        for _ in 0..committed.retries {
-            self.progress.add_retry();
+        self.progress.add_divergences(divergences.len() as u64);
+    }
+
+    fn note(&mut self, committed: &Committed) {
+        // A part of a large transaction has made nothing durable, but its rows count.
+        self.progress.add_applied(committed.transactions, committed.row_events, committed.rows_written);
+        self.note_divergences(&committed.divergences);
+        for _ in 0..committed.lock_conflicts {
+            self.progress.add_conflict();
         }
         if committed.done.is_empty() {
             return;
         }
         self.commits += 1;
         self.applied.merge(&committed.done);
-        self.progress.add_applied(committed.transactions, committed.row_events);
         self.progress.set_applied_position(Position::Gtid(self.applied.clone()));
         if let Some(newest) = committed.newest {
             self.show_lag(newest);

@@ -1,4 +1,5 @@
 //! What an engine is: it takes transactions in the order of the log and makes them durable, by the workers.
+use crate::data::GtidSet;
 use crate::error::Result;
 
 use super::change::TransactionPart;
@@ -28,6 +29,12 @@ pub(super) trait Engine {
         coordinator.settle_all()
     }
 
-    /// Returns whether a whole transaction waits that no worker has yet.
+    /// After a divergence: the transactions among which it may be, when they were applied together and nothing of them was
+    /// committed. One by one they may show which it is, or that there is none.
+    fn suspects(&self) -> GtidSet {
+        GtidSet::new()
+    }
+
+    /// Returns whether whole transactions wait that no worker has yet, or that need another turn.
     fn is_waiting(&self) -> bool;
 }

@@ -12,27 +12,13 @@ use crate::sql::statement::StatementKind;
 use crate::stop::StopToken;
 
 use super::change::{Change, Span, TransactionPart};
-use super::schema_change::SchemaChange;
+use super::schema_change::{LoggedChange, SchemaChange};
 use super::tables::{MappedTable, Tables};
 
 /// Bytes of decoded changes that are handed over at once.
 const PART_BYTES: usize = 1 << 20;
 /// Largest content of a compressed transaction that is accepted: the server's limit of one event.
 const PAYLOAD_BYTES_MAX: u64 = 4 << 30;
-
-/// A statement that is no row change: DDL, accounts, a change of rows logged as a statement.
-pub(super) struct LoggedStatement<'e> {
-    pub(super) change: &'e SchemaChange,
-    pub(super) query: &'e QueryEvent<'e>,
-    /// Seconds since 1970, from the event's header.
-    pub(super) timestamp: u32,
-    /// `None` outside of any transaction.
-    pub(super) span: Option<Arc<Span>>,
-    /// When the source committed it.
-    pub(super) committed_at: SystemTime,
-    /// It stands between BEGIN and COMMIT.
-    pub(super) is_inside: bool,
-}
 
 /// What was done with a statement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,12 +27,15 @@ pub(super) enum Taken {
     Skipped,
     /// It was run and recorded: definitions of tables may have changed.
     Run,
+    /// It was run, and the changes of its transaction follow.
+    RunInside,
 }
 
 /// Takes what comes out of the log.
 pub(super) trait Outlet {
     fn part(&mut self, part: TransactionPart) -> Result<()>;
-    fn statement(&mut self, statement: &LoggedStatement<'_>) -> Result<Taken>;
+    /// `committed_at`: when the source committed it.
+    fn statement(&mut self, statement: &LoggedChange<'_>, committed_at: SystemTime) -> Result<Taken>;
 }
 
 /// Puts transactions together.
@@ -54,6 +43,9 @@ pub(super) struct Intake<'a> {
     tables: Tables<'a>,
     stop: &'a StopToken,
     group: Option<Group>,
+    /// The log file of the source and how far it was taken.
+    file: String,
+    offset: u64,
     before: RowImage,
     after: RowImage,
 }
@@ -72,7 +64,22 @@ struct Group {
 
 impl<'a> Intake<'a> {
     pub(super) fn new(tables: Tables<'a>, stop: &'a StopToken) -> Self {
-        Intake { tables, stop, group: None, before: RowImage::new(), after: RowImage::new() }
+        Intake {
+            tables,
+            stop,
+            group: None,
+            file: String::new(),
+            offset: 0,
+            before: RowImage::new(),
+            after: RowImage::new(),
+        }
+    }
+
+    /// Returns how many bytes of these log files were not taken yet; `None` before the first event.
+    pub(super) fn bytes_behind(&self, files: &[(String, u64)]) -> Option<u64> {
+        let place = files.iter().position(|(file, _)| *file == self.file)?;
+        let all: u64 = files[place..].iter().map(|(_, size)| size).sum();
+        Some(all.saturating_sub(self.offset))
     }
 
     /// Takes an event and hands over what is complete by it.
@@ -80,6 +87,9 @@ impl<'a> Intake<'a> {
     /// # Errors
     /// What cannot be carried, with the transaction's position; what the outlet returned.
     pub(super) fn take(&mut self, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
+        if raw.header.log_pos > 0 {
+            self.offset = u64::from(raw.header.log_pos);
+        }
         self.event(raw, out).map_err(|error| match &self.group {
             // What the target answered is about changes that were handed over earlier.
             Some(group) if error.position().is_none() && error.side() != Some(Side::Target) => {
@@ -89,22 +99,20 @@ impl<'a> Intake<'a> {
         })
     }
 
-    /// Forgets what is known of the tables.
-    pub(super) fn forget_tables(&mut self) {
-        self.tables.forget();
-    }
-
     fn event(&mut self, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
         match Event::parse(raw)? {
             Event::Gtid(event) => self.begin_group(&event, raw.header.timestamp),
             Event::Query(query) => self.query(&query, raw, out),
-            Event::TableMap(map) => self.tables.map(map, self.stop),
+            Event::TableMap(map) => {
+                self.tables.map(map);
+                Ok(())
+            }
             Event::Rows(rows) => self.rows(&rows, out),
             Event::Xid(_) => self.end_group(out),
             Event::TransactionPayload(payload) => self.payload(&payload, out),
-            Event::Rotate(_) => {
-                // Table numbers are given anew by a server that starts a new file.
-                self.forget_tables();
+            Event::Rotate(rotate) => {
+                self.tables.forget_numbers();
+                (self.file, self.offset) = (rotate.file, rotate.position);
                 Ok(())
             }
             Event::XaPrepare(_) => Err(ErrorKind::BinlogEvent { what: "an XA transaction".into() }.into()),
@@ -157,7 +165,7 @@ impl<'a> Intake<'a> {
     }
 
     fn query(&mut self, query: &QueryEvent<'_>, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
-        let change = SchemaChange::read(query)?;
+        let change = SchemaChange::read(query);
         match &change.statement.kind {
             StatementKind::Begin => {
                 if let Some(group) = &mut self.group {
@@ -192,18 +200,17 @@ impl<'a> Intake<'a> {
     ) -> Result<()> {
         let group = self.group.as_ref();
         let is_inside = group.is_some_and(|group| group.open);
-        let statement = LoggedStatement {
-            change,
-            query,
-            timestamp,
-            span: group.map(|group| group.span.clone()),
-            committed_at: group.map_or(UNIX_EPOCH, |group| group.committed_at),
-            is_inside,
-        };
-        match out.statement(&statement)? {
+        let statement =
+            LoggedChange { change, query, timestamp, span: group.map(|group| &*group.span), is_inside };
+        let committed_at = group.map_or(UNIX_EPOCH, |group| group.committed_at);
+        match out.statement(&statement, committed_at)? {
             Taken::Run => {
                 self.tables.forget();
                 self.group = None;
+                Ok(())
+            }
+            Taken::RunInside => {
+                self.tables.forget();
                 Ok(())
             }
             // A statement outside of BEGIN commits by itself.
@@ -213,15 +220,16 @@ impl<'a> Intake<'a> {
     }
 
     fn rows(&mut self, rows: &RowsEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
-        let Some(MappedTable { table, decoder }) = self.tables.mapped(rows.table_id)? else { return Ok(()) };
         let Some(group) = &mut self.group else {
             return Err(
                 ErrorKind::BinlogDamaged { what: "row changes outside of a transaction".into() }.into()
             );
         };
-        if table.snapshot.as_ref().is_some_and(|snapshot| group.span.is_in(snapshot)) {
+        let Some(MappedTable { table, decoder }) =
+            self.tables.mapped(rows.table_id, &group.span, self.stop)?
+        else {
             return Ok(());
-        }
+        };
         let mut images = rows.rows(&decoder).map_err(|error| error.for_table(&table.source))?;
         let acts = table.cascades.is_some() && rows.flags & RowsEvent::NO_FOREIGN_KEY_CHECKS == 0;
         let (before, after) = (&mut self.before, &mut self.after);

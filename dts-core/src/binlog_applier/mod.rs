@@ -26,9 +26,11 @@
 //! `cascade` where the source does not log it.
 mod cascade;
 mod change;
+mod choice;
 mod coordinator;
 mod dag;
 mod engine;
+mod epoch;
 mod intake;
 mod options;
 mod queue;
@@ -38,10 +40,10 @@ mod statements;
 mod tables;
 mod worker;
 
-pub use options::{BinlogApplyOptions, OnDivergence};
+pub use options::{BinlogApplyOptions, EngineChoice, OnDivergence};
 
 use crate::data::GtidSet;
-use crate::error::{Result, Stage};
+use crate::error::{ErrorKind, Result, Stage};
 use crate::progress::Progress;
 use crate::retry::{Attempts, RetryPolicy};
 use crate::source::SourceEndpoint;
@@ -49,7 +51,7 @@ use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::target::ledger::Ledger;
-use crate::transform::Transform;
+use crate::transform::{ObjectKinds, Transform};
 
 use coordinator::Coordinator;
 use queue::{EventQueue, Feed};
@@ -81,6 +83,7 @@ pub struct BinlogApplier<'a> {
     ledger: &'a Ledger,
     transform: &'a Transform,
     mode: ApplyMode,
+    objects: ObjectKinds,
     options: BinlogApplyOptions,
     spool: Option<&'a Spool>,
 }
@@ -100,9 +103,17 @@ impl<'a> BinlogApplier<'a> {
             ledger,
             transform,
             mode,
+            objects: ObjectKinds::default(),
             options: BinlogApplyOptions::default(),
             spool: None,
         }
+    }
+
+    /// Says which other objects' definitions are carried from the log. All, unless this is called.
+    #[must_use]
+    pub fn with_objects(mut self, objects: ObjectKinds) -> Self {
+        self.objects = objects;
+        self
     }
 
     /// Sets how changes are applied.
@@ -123,7 +134,7 @@ impl<'a> BinlogApplier<'a> {
     /// Applies until `until`, from where the ledger says. Reconnects when a connection breaks. Returns what is applied.
     ///
     /// # Errors
-    /// [`ErrorKind::Interrupted`](crate::error::ErrorKind::Interrupted) when asked to stop: everything received whole is
+    /// [`ErrorKind::Interrupted`] when asked to stop: everything received whole is
     /// durable then, or is read again by the next run. [`Divergence`](crate::error::ErrorKind::Divergence) in strict mode;
     /// [`BinlogEvent`](crate::error::ErrorKind::BinlogEvent) and [`SchemaChange`](crate::error::ErrorKind::SchemaChange) with
     /// the position for what cannot be carried; [`BinlogPurged`](crate::error::ErrorKind::BinlogPurged),
@@ -132,17 +143,32 @@ impl<'a> BinlogApplier<'a> {
         let _makes_room = self.spool.map(Spool::being_applied);
         let mut attempts = Attempts::new(RetryPolicy::default());
         let mut own = OwnSessions::default();
+        let mut manner = Manner::default();
         loop {
-            let mut applied_any = false;
-            match self.run_once(until, stop, progress, &mut applied_any, &mut own) {
+            let life = self.run_once(until, stop, progress, &manner, &mut own);
+            let error = match life.ended {
                 Ok(applied) => return Ok(applied),
-                Err(error) => {
-                    if applied_any {
-                        attempts.succeeded();
-                    }
-                    attempts.wait_after(error.in_stage(Stage::Apply), stop, progress)?;
-                }
+                Err(error) => error.in_stage(Stage::Apply),
+            };
+            if life.commits > 0 {
+                attempts.succeeded();
             }
+            if schema_change::restart_misfit(&error, self.target, self.ledger, self.mode, stop)? {
+                continue;
+            }
+            // Two workers that lock each other out may do so again.
+            manner.alone = error.server_error().is_some_and(|server| matches!(server.code, 1205 | 1213));
+            if manner.alone {
+                progress.add_conflict();
+            }
+            if matches!(error.kind(), ErrorKind::Divergence { .. })
+                && !manner.careful.contains_set(&life.suspects)
+            {
+                log::warn!("{error}; its transactions are now applied one by one");
+                manner.careful.merge(&life.suspects);
+                continue;
+            }
+            attempts.wait_after(error, stop, progress)?;
         }
     }
 
@@ -152,27 +178,47 @@ impl<'a> BinlogApplier<'a> {
         until: &ApplyUntil,
         stop: &StopToken,
         progress: &Progress,
-        applied_any: &mut bool,
+        manner: &Manner,
         own: &mut OwnSessions,
-    ) -> Result<GtidSet> {
+    ) -> Life {
+        let (mut commits, mut suspects) = (0, GtidSet::new());
+        let workers =
+            if manner.alone { 1 } else { u32::try_from(self.options.workers).unwrap_or(1).clamp(1, 64) };
         // The threads end with this life.
         let life = stop.child();
-        std::thread::scope(|scope| {
+        let ended = std::thread::scope(|scope| {
             let mut run = || -> Result<GtidSet> {
                 let ends = (self.target, self.ledger);
-                let workers = u32::try_from(self.options.workers.clamp(1, 64)).unwrap_or(1);
                 let coordinator = Coordinator::start(scope, ends, workers, own, (stop, &life), progress)?;
                 let feed = self.spool.map_or(Feed::Source(self.source), Feed::Spool);
                 let (applied, progress_of_feed) = (coordinator.applied(), progress.clone());
                 let queue = EventQueue::start(scope, feed, applied, life.clone(), progress_of_feed)?;
-                let mut session = Session::new(self, coordinator, stop, progress)?;
+                let mut session = Session::new(self, coordinator, &manner.careful, stop, progress)?;
                 let ended = session.follow(&queue, until);
-                *applied_any = session.commits() > 0;
+                (commits, suspects) = (session.commits(), session.suspects());
                 ended.map(|()| session.applied().clone())
             };
             let ended = run();
             life.stop();
             ended
-        })
+        });
+        Life { ended, commits, suspects }
     }
+}
+
+/// How the next life is led, after what ended the one before.
+#[derive(Default)]
+struct Manner {
+    /// Transactions that are applied one by one.
+    careful: GtidSet,
+    /// Only one worker writes.
+    alone: bool,
+}
+
+/// What came of a life.
+struct Life {
+    ended: Result<GtidSet>,
+    commits: u64,
+    /// Among these transactions is what diverged, when nothing of them was committed.
+    suspects: GtidSet,
 }

@@ -1,6 +1,8 @@
 //! How changes are applied.
 use std::path::PathBuf;
 
+use crate::data::Gtid;
+
 /// What is done with a change that does not fit the target's row, after the converge point.
 ///
 /// It means that somebody else writes on the target, or that a row was lost: never a normal state. Whatever is chosen, it is
@@ -40,6 +42,23 @@ pub struct BinlogApplyOptions {
     pub spool_bytes_max: u64,
     /// Folder for the spool; without one nothing is spooled and the source's log must last for the copy.
     pub spool_folder: Option<PathBuf>,
+    /// Schema changes of the source that an operator has carried out on the target by hand, by their GTIDs: they are left out and
+    /// recorded as such. Default: none.
+    pub skip_ddl: Vec<Gtid>,
+    /// Which engine applies.
+    pub engine: EngineChoice,
+}
+
+/// Which engine applies changes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum EngineChoice {
+    /// Windows while far behind, transactions near the head.
+    #[default]
+    Automatic,
+    /// Always windows: stretches of log in which each row is written once.
+    Windows,
+    /// Always transaction by transaction.
+    Transactions,
 }
 
 impl Default for BinlogApplyOptions {
@@ -49,6 +68,8 @@ impl Default for BinlogApplyOptions {
             on_divergence: OnDivergence::Stop,
             spool_bytes_max: 50 << 30,
             spool_folder: None,
+            skip_ddl: Vec::new(),
+            engine: EngineChoice::Automatic,
         }
     }
 }

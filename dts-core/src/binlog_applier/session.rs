@@ -1,24 +1,25 @@
 //! One life of the applier: what is known between two reconnects.
-use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::binlog::EventBatch;
-use crate::data::{GtidSet, Position, TableName};
-use crate::error::Result;
+use crate::data::{GtidSet, Position};
+use crate::error::{ErrorKind, Result};
 use crate::progress::Progress;
 use crate::server;
 use crate::stop::StopToken;
 use crate::wire::Connection;
 
 use super::change::TransactionPart;
+use super::choice::Distance;
 use super::coordinator::Coordinator;
 use super::dag::{DagEngine, Rules};
 use super::engine::Engine;
-use super::intake::{Intake, LoggedStatement, Outlet, Taken};
+use super::epoch::EpochEngine;
+use super::intake::{Intake, Outlet, Taken};
 use super::queue::{EventQueue, Received};
-use super::schema_change::{self, Verdict};
+use super::schema_change::{KnownTables, LoggedChange, SchemaChanger};
 use super::tables::Tables;
-use super::{ApplyMode, ApplyUntil, BinlogApplier};
+use super::{ApplyMode, ApplyUntil, BinlogApplier, EngineChoice};
 
 /// How long a change waits for company when no more events are there.
 const LINGER: Duration = Duration::from_millis(5);
@@ -40,46 +41,78 @@ struct Apply<'a> {
     applier: &'a BinlogApplier<'a>,
     coordinator: Coordinator<'a>,
     engine: Box<dyn Engine>,
-    /// Tables whose copy is not consistent yet.
-    copied: HashSet<TableName>,
+    changer: SchemaChanger<'a>,
+    kind: Kind,
+    distance: Distance,
+    /// Until all of these are applied, one by one.
+    careful: &'a GtidSet,
     /// Since when something waits for company.
     waiting_since: Option<Instant>,
     stop: &'a StopToken,
     progress: &'a Progress,
 }
 
+/// Which engine is at work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// Whole transactions.
+    Dag,
+    /// Windows.
+    Epoch,
+}
+
+impl Kind {
+    fn engine(
+        self,
+        applier: &BinlogApplier<'_>,
+        workers: usize,
+        half_done: Option<GtidSet>,
+    ) -> Box<dyn Engine> {
+        let rules = Rules { mode: applier.mode, on_divergence: applier.options.on_divergence };
+        match self {
+            Kind::Dag => Box::new(DagEngine::new(rules, workers)),
+            Kind::Epoch => Box::new(EpochEngine::new(rules, workers, half_done)),
+        }
+    }
+}
+
 impl<'a> Session<'a> {
+    /// `careful`: what must be applied transaction by transaction.
     pub(super) fn new(
         applier: &'a BinlogApplier<'a>,
         coordinator: Coordinator<'a>,
+        careful: &'a GtidSet,
         stop: &'a StopToken,
         progress: &'a Progress,
     ) -> Result<Self> {
         let rows = applier.ledger.tables(&mut applier.target.control(stop)?)?;
-        let snapshots: HashMap<TableName, GtidSet> = rows
-            .iter()
-            .filter_map(|row| Some((row.source.clone(), row.snapshot_position.as_ref()?.gtid_set()?.clone())))
-            .collect();
-        let copied = match applier.mode {
-            ApplyMode::Strict => HashSet::new(),
-            ApplyMode::Idempotent => rows.into_iter().map(|row| row.source).collect(),
+        let folds = applier.source.facts().lower_case_table_names() != 0;
+        let known = KnownTables::new(rows, folds, applier.mode);
+        let changer = SchemaChanger {
+            source: applier.source,
+            target: applier.target,
+            ledger: applier.ledger,
+            transform: applier.transform,
+            objects: applier.objects,
+            skipped: &applier.options.skip_ddl,
+            known: known.clone(),
+            stop,
         };
-        let rules = Rules { mode: applier.mode, on_divergence: applier.options.on_divergence };
+        let half_done = coordinator.pending_window().cloned();
+        let kind = if half_done.is_some() { Kind::Epoch } else { Kind::Dag };
         Ok(Session {
             intake: Intake::new(
-                Tables::new(
-                    applier.target,
-                    applier.transform,
-                    snapshots,
-                    applier.source.facts().logs_cascades(),
-                ),
+                Tables::new(applier.target, applier.transform, known, applier.source.facts().logs_cascades()),
                 stop,
             ),
             apply: Apply {
                 applier,
+                engine: kind.engine(applier, coordinator.worker_count(), half_done),
+                kind,
+                distance: Distance::default(),
+                careful,
                 coordinator,
-                engine: Box::new(DagEngine::new(rules, applier.options.workers)),
-                copied,
+                changer,
                 waiting_since: None,
                 stop,
                 progress,
@@ -99,17 +132,34 @@ impl<'a> Session<'a> {
         self.apply.coordinator.commits()
     }
 
+    /// Returns among which transactions a divergence is, when that is not known better.
+    pub(super) fn suspects(&self) -> GtidSet {
+        self.apply.engine.suspects()
+    }
+
     /// Applies what the queue brings, until `until`.
     pub(super) fn follow(&mut self, queue: &EventQueue, until: &ApplyUntil) -> Result<()> {
         loop {
             if let ApplyUntil::Applied(wanted) = until
                 && self.applied().contains_set(wanted)
+                && self.apply.coordinator.pending_window().is_none()
             {
-                self.apply.coordinator.settle_all()?;
+                self.apply.engine.drain(&mut self.apply.coordinator)?;
                 return self.apply.coordinator.advance();
+            }
+            if self.apply.changer.known.wants_copy() && self.apply.changer.known.is_strict() {
+                self.apply.engine.drain(&mut self.apply.coordinator)?;
+                self.apply.coordinator.advance()?;
+                return Err(ErrorKind::IllegalState {
+                    action: "apply".into(),
+                    state: "waiting for the copy of a table that came into the selection".into(),
+                    allowed: "run".into(),
+                }
+                .into());
             }
             self.apply.stop.check()?;
             let is_busy = self.apply.coordinator.pool().busy() > 0;
+            // A worker that is at work has the next turn; without one, what waits for company has.
             let patience = match (is_busy, self.apply.engine.is_waiting()) {
                 (true, _) => Duration::ZERO,
                 (false, true) => LINGER,
@@ -118,6 +168,7 @@ impl<'a> Session<'a> {
             match queue.receive(patience)? {
                 Received::Batch(batch) => self.take_all(&batch)?,
                 Received::Nothing => {
+                    self.apply.distance.paused();
                     self.apply.flush()?;
                     self.apply.coordinator.settle(LINGER)?;
                     self.apply.coordinator.advance_when_due()?;
@@ -129,6 +180,7 @@ impl<'a> Session<'a> {
 
     fn take_all(&mut self, batch: &EventBatch) -> Result<()> {
         for event in batch.events() {
+            self.apply.distance.received(u64::from(event.header.event_size));
             self.intake.take(&event, &mut self.apply)?;
         }
         while self.apply.coordinator.settle(Duration::ZERO)?.is_some() {}
@@ -153,6 +205,9 @@ impl<'a> Session<'a> {
         let progress = self.apply.progress;
         progress.set_source_position(Position::Gtid(executed));
         progress.set_in_sync(in_sync && self.apply.applier.mode == ApplyMode::Strict);
+        let files = server::binlog_files(&mut self.source)?;
+        let behind = files.and_then(|files| self.intake.bytes_behind(&files));
+        progress.set_lag_bytes(if in_sync { Some(0) } else { behind });
         if in_sync {
             progress.set_lag(Some(Duration::ZERO));
         }
@@ -167,8 +222,33 @@ impl Apply<'_> {
     }
 }
 
+impl Apply<'_> {
+    /// Changes the engine between two transactions, when it is time to.
+    fn choose(&mut self) -> Result<()> {
+        let careful = !self.careful.is_empty() && !self.coordinator.applied().contains_set(self.careful);
+        let is_far = match self.applier.options.engine {
+            EngineChoice::Automatic => self.distance.is_far(),
+            EngineChoice::Windows => true,
+            EngineChoice::Transactions => false,
+        };
+        let wanted = if is_far && !careful { Kind::Epoch } else { Kind::Dag };
+        if wanted == self.kind || self.coordinator.pending_window().is_some() {
+            return Ok(());
+        }
+        self.engine.drain(&mut self.coordinator)?;
+        log::info!("apply: {:?} engine from here", wanted);
+        self.kind = wanted;
+        self.engine = wanted.engine(self.applier, self.coordinator.worker_count(), None);
+        Ok(())
+    }
+}
+
 impl Outlet for Apply<'_> {
     fn part(&mut self, part: TransactionPart) -> Result<()> {
+        if part.first {
+            self.distance.reached(part.committed_at, SystemTime::now());
+            self.choose()?;
+        }
         self.engine.take(&mut self.coordinator, part)?;
         if self.engine.is_waiting() {
             self.waiting_since.get_or_insert_with(Instant::now);
@@ -178,32 +258,18 @@ impl Outlet for Apply<'_> {
         Ok(())
     }
 
-    fn statement(&mut self, statement: &LoggedStatement<'_>) -> Result<Taken> {
-        let change = statement.change;
-        let Verdict::Run { sql, database } = change.decide(self.applier.transform, &self.copied)? else {
-            return Ok(Taken::Skipped);
-        };
-        if statement.is_inside {
-            return Err(change.refused("it stands inside a transaction with changes of rows"));
-        }
+    fn statement(&mut self, statement: &LoggedChange<'_>, committed_at: SystemTime) -> Result<Taken> {
+        let Some(prepared) = self.changer.prepare(statement)? else { return Ok(Taken::Skipped) };
         // A barrier: everything before is durable, nothing after has begun.
         self.engine.drain(&mut self.coordinator)?;
         self.waiting_since = None;
-        schema_change::run(
-            self.applier.target,
-            statement.query,
-            statement.timestamp,
-            &sql,
-            &database,
-            self.stop,
-        )
-        .map_err(|error| match &statement.span {
-            Some(span) => error.at(span),
-            None => error,
-        })?;
-        if let Some(span) = &statement.span {
-            self.coordinator.record(span)?;
-            self.coordinator.show_lag(statement.committed_at);
+        let also = self.changer.carry(&prepared, statement)?;
+        if statement.is_inside {
+            return Ok(Taken::RunInside);
+        }
+        if let Some(span) = statement.span {
+            self.coordinator.record(span, &also)?;
+            self.coordinator.show_lag(committed_at);
         }
         Ok(Taken::Run)
     }

@@ -28,11 +28,21 @@ struct Expectation {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum StatementKind {
     Insert(InsertForm),
+    /// An upsert of rows that are all there, and all become something else.
+    Overwrite,
     Update,
-    /// Must hit every row, or (idempotent) may.
-    Delete {
-        strict: bool,
-    },
+    Delete(Hits),
+}
+
+/// How many of its rows a DELETE must find.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Hits {
+    /// Each of them.
+    Every,
+    /// None: they are about to be inserted.
+    None,
+    /// As many as there are.
+    Any,
 }
 
 /// Statements that were not sent yet.
@@ -64,7 +74,27 @@ impl Statements {
         after: &[Value],
         form: InsertForm,
     ) -> Result<()> {
-        let kind = StatementKind::Insert(form);
+        self.insert_as(table, span, (before, after), StatementKind::Insert(form))
+    }
+
+    /// Adds a row that is there and becomes something else; for tables without another UNIQUE index.
+    pub(super) fn overwrite(
+        &mut self,
+        table: &Arc<TargetTable>,
+        span: &Arc<Span>,
+        before: &[Value],
+        after: &[Value],
+    ) -> Result<()> {
+        self.insert_as(table, span, (before, after), StatementKind::Overwrite)
+    }
+
+    fn insert_as(
+        &mut self,
+        table: &Arc<TargetTable>,
+        span: &Arc<Span>,
+        (before, after): (&[Value], &[Value]),
+        kind: StatementKind,
+    ) -> Result<()> {
         if self.continues(table, kind) {
             self.sql.push(b',');
         } else {
@@ -81,9 +111,9 @@ impl Statements {
         table: &Arc<TargetTable>,
         span: &Arc<Span>,
         before: &[Value],
-        strict: bool,
+        hits: Hits,
     ) -> Result<()> {
-        let kind = StatementKind::Delete { strict };
+        let kind = StatementKind::Delete(hits);
         // Without a key, one statement takes one of several equal rows.
         let first = table.writer.is_keyless() || !self.continues(table, kind);
         if first {
@@ -144,7 +174,10 @@ impl Statements {
         {
             match last.kind {
                 StatementKind::Insert(form) => last.table.writer.end_insert(&mut self.sql, form),
-                StatementKind::Delete { .. } => last.table.writer.end_delete(&mut self.sql),
+                StatementKind::Overwrite => {
+                    last.table.writer.end_insert(&mut self.sql, InsertForm::Upsert);
+                }
+                StatementKind::Delete(_) => last.table.writer.end_delete(&mut self.sql),
                 StatementKind::Update => {}
             }
         }
@@ -194,16 +227,16 @@ pub(super) fn push_in_order(
     let pushed = match (mode, before.is_empty(), after.is_empty()) {
         (ApplyMode::Strict, true, _) => statements.insert(table, span, before, after, InsertForm::Plain),
         (ApplyMode::Strict, false, false) => statements.update(table, span, before, after),
-        (ApplyMode::Strict, false, true) => statements.delete(table, span, before, true),
-        (ApplyMode::Idempotent, false, true) => statements.delete(table, span, before, false),
+        (ApplyMode::Strict, false, true) => statements.delete(table, span, before, Hits::Every),
+        (ApplyMode::Idempotent, false, true) => statements.delete(table, span, before, Hits::Any),
         (ApplyMode::Idempotent, true, true) => Ok(()),
         (ApplyMode::Idempotent, no_before, false) => {
             let moves = !no_before && table.writer.changes_key(before, after);
-            let freed = if moves { statements.delete(table, span, before, false) } else { Ok(()) };
+            let freed = if moves { statements.delete(table, span, before, Hits::Any) } else { Ok(()) };
             freed.and_then(|()| {
                 if table.has_other_unique {
                     // An upsert could overwrite the row that the other index finds: make place by key alone.
-                    statements.delete(table, span, after, false)?;
+                    statements.delete(table, span, after, Hits::Any)?;
                     statements.insert(table, span, before, after, InsertForm::Plain)
                 } else {
                     statements.insert(table, span, before, after, InsertForm::Upsert)
@@ -224,10 +257,18 @@ impl Expectation {
             StatementKind::Update if answer.affected_rows != self.rows => {
                 format!("an update of {} row found {}", self.rows, answer.affected_rows)
             }
-            StatementKind::Delete { strict: true } if answer.affected_rows != self.rows => {
+            // The server counts a row that it changes twice, one that it inserts or finds unchanged once.
+            StatementKind::Overwrite if answer.affected_rows != 2 * self.rows => {
+                let missed = (2 * self.rows).saturating_sub(answer.affected_rows);
+                format!("an update of {} rows did not find, or did not change, {missed}", self.rows)
+            }
+            StatementKind::Delete(Hits::Every) if answer.affected_rows != self.rows => {
                 format!("a delete of {} rows found {}", self.rows, answer.affected_rows)
             }
-            StatementKind::Insert(_) | StatementKind::Update
+            StatementKind::Delete(Hits::None) if answer.affected_rows != 0 => {
+                format!("an insert of {} rows found {} of them", self.rows, answer.affected_rows)
+            }
+            StatementKind::Insert(_) | StatementKind::Overwrite | StatementKind::Update
                 if u64::from(answer.warnings) > self.warnings =>
             {
                 let error = ErrorKind::RowCount {
@@ -254,7 +295,7 @@ fn explain(error: Error, failed: Option<&Expectation>) -> Error {
     if error.server_error().is_some_and(|server| server.code == 1062) {
         let what = match failed.kind {
             StatementKind::Insert(_) => "an insert found a row with the same key",
-            StatementKind::Update | StatementKind::Delete { .. } => {
+            StatementKind::Update | StatementKind::Overwrite | StatementKind::Delete(_) => {
                 "an update found another row with the same UNIQUE key"
             }
         };

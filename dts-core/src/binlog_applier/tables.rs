@@ -1,12 +1,13 @@
 //! The tables that changes go to: which are selected, what they are on the target, and how their rows are decoded.
 //!
 //! A table is taken as the *target* has it: schema changes are carried in order, so the target's definition is the one that
-//! the source had at the position applied, however far the source itself has moved on.
+//! the source had at the position applied, however far the source itself has moved on. For tables in the making that is
+//! argued in [`super::schema_change`].
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::binlog::{ColumnHint, RowDecoder, TableMap, WireColumn};
-use crate::data::{ColumnKind, GtidSet, TableName};
+use crate::data::{ColumnKind, TableName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::server::catalog;
 use crate::sql::write::TableWriter;
@@ -15,7 +16,9 @@ use crate::target::TargetEndpoint;
 use crate::transform::Transform;
 
 use super::cascade::Cascades;
+use super::change::Span;
 use super::dag::TableKeys;
+use super::schema_change::{KnownTables, Standing};
 
 /// A table that changes go to.
 #[derive(Debug)]
@@ -24,20 +27,24 @@ pub(super) struct TargetTable {
     pub(super) source: TableName,
     /// Its statements.
     pub(super) writer: TableWriter,
-    /// The exact snapshot that its rows came from: changes in it are in the rows already.
-    pub(super) snapshot: Option<GtidSet>,
+    /// Its rows came from an exact snapshot.
+    pub(super) has_snapshot: bool,
     /// It has a UNIQUE index besides its row key: an upsert could overwrite the wrong row.
     pub(super) has_other_unique: bool,
     /// What an UPDATE or DELETE here changes elsewhere, by a foreign key, without a trace in the log.
     pub(super) cascades: Option<Cascades>,
     /// What its changes touch.
     pub(super) keys: TableKeys,
+    /// The columns of those indexes; `None` when some value in them is computed by the server.
+    pub(super) unique_columns: Option<Vec<usize>>,
+    /// A change applied twice counts twice: all of them go in the order of the log.
+    pub(super) in_order: bool,
 }
 
 impl TargetTable {
     /// Returns whether its rows are those of the source at the position that is applied, at any time.
     pub(super) fn is_exact(&self) -> bool {
-        self.writer.is_keyless() || self.snapshot.is_some()
+        self.writer.is_keyless() || self.has_snapshot
     }
 }
 
@@ -52,99 +59,152 @@ pub(super) struct MappedTable {
 pub(super) struct Tables<'a> {
     target: &'a TargetEndpoint,
     transform: &'a Transform,
-    snapshots: HashMap<TableName, GtidSet>,
+    known: KnownTables,
     /// The log holds what foreign keys change, row by row: the target must not do it a second time.
     cascades_are_logged: bool,
-    by_name: HashMap<TableName, Arc<TargetTable>>,
-    /// By the number that the table map gives; `None` for a table that is not selected.
-    by_id: HashMap<u64, (TableMap, Option<MappedTable>)>,
+    by_name: HashMap<TableName, Option<Arc<TargetTable>>>,
+    /// By the number that the table map gives.
+    by_id: HashMap<u64, Mapped>,
+}
+
+/// A table map, and what is made of it when the first row comes: a map whose rows are left out may be one of a definition
+/// that is not the table's.
+struct Mapped {
+    map: TableMap,
+    name: TableName,
+    is_selected: bool,
+    resolved: Option<Option<MappedTable>>,
 }
 
 impl<'a> Tables<'a> {
-    /// `snapshots`: the positions of tables that were copied from an exact snapshot. `cascades_are_logged`: the source logs
-    /// what its foreign keys change.
+    /// `known`: how the tables stand. `cascades_are_logged`: the source logs what its foreign keys change.
     pub(super) fn new(
         target: &'a TargetEndpoint,
         transform: &'a Transform,
-        snapshots: HashMap<TableName, GtidSet>,
+        known: KnownTables,
         cascades_are_logged: bool,
     ) -> Self {
-        Tables {
-            target,
-            transform,
-            snapshots,
-            cascades_are_logged,
-            by_name: HashMap::new(),
-            by_id: HashMap::new(),
-        }
+        let (by_name, by_id) = (HashMap::new(), HashMap::new());
+        Tables { target, transform, known, cascades_are_logged, by_name, by_id }
     }
 
     /// Takes a table map.
-    pub(super) fn map(&mut self, map: TableMap, stop: &StopToken) -> Result<()> {
+    pub(super) fn map(&mut self, map: TableMap) {
         // The same table is mapped again before every statement; only a new one costs more than this comparison.
-        if self.by_id.get(&map.table_id).is_some_and(|(known, _)| *known == map) {
-            return Ok(());
+        if self.by_id.get(&map.table_id).is_some_and(|known| known.map == map) {
+            return;
         }
         let name = TableName::new(&map.database, &map.table);
-        let mapped = if self.transform.selection.selects_table(&name) {
-            let table = self.table(&name, stop)?;
-            let decoder = decoder(&map, &table).map_err(|error| error.for_table(&name))?;
-            Some(MappedTable { table, decoder: Arc::new(decoder) })
-        } else {
-            None
-        };
-        self.by_id.insert(map.table_id, (map, mapped));
-        Ok(())
+        let is_selected = self.transform.selection.selects_table(&name);
+        self.by_id.insert(map.table_id, Mapped { map, name, is_selected, resolved: None });
     }
 
-    /// Returns the table of a row event; `None` when it is not selected.
+    /// Returns the table of a row event; `None` when its changes are left out: it is not selected, or they are in its rows
+    /// already, or will be.
     ///
     /// # Errors
-    /// [`ErrorKind::BinlogDamaged`] when no table map came before.
-    pub(super) fn mapped(&self, table_id: u64) -> Result<Option<MappedTable>> {
-        match self.by_id.get(&table_id) {
-            Some((_, mapped)) => Ok(mapped.clone()),
-            None => Err(ErrorKind::BinlogDamaged {
+    /// [`ErrorKind::BinlogDamaged`] when no table map came before; [`ErrorKind::BinlogEvent`] when the table on the target is
+    /// another one; what the target answered.
+    pub(super) fn mapped(
+        &mut self,
+        table_id: u64,
+        span: &Span,
+        stop: &StopToken,
+    ) -> Result<Option<MappedTable>> {
+        let Some(mapped) = self.by_id.get(&table_id) else {
+            return Err(ErrorKind::BinlogDamaged {
                 what: format!("row event for table number {table_id} without a table map"),
             }
-            .into()),
+            .into());
+        };
+        if !mapped.is_selected {
+            return Ok(None);
         }
+        if self.known.leaves_out(&mapped.name, Some(span)) {
+            return Ok(None);
+        }
+        if let Some(resolved) = &mapped.resolved {
+            return Ok(resolved.clone());
+        }
+        let name = mapped.name.clone();
+        let table = self.table(&name, stop)?;
+        let Some(mapped) = self.by_id.get_mut(&table_id) else { return Ok(None) };
+        let resolved = match table {
+            Some(table) => {
+                let decoder = decoder(&mapped.map, &table).map_err(|error| error.for_table(&name))?;
+                Some(MappedTable { table, decoder: Arc::new(decoder) })
+            }
+            None => None,
+        };
+        mapped.resolved = Some(resolved.clone());
+        Ok(resolved)
     }
 
-    /// Forgets what is known of all tables: a schema change was applied, or another log file begins.
+    /// Forgets what is known of all tables: a schema change was applied.
     pub(super) fn forget(&mut self) {
         self.by_name.clear();
         self.by_id.clear();
     }
 
-    fn table(&mut self, name: &TableName, stop: &StopToken) -> Result<Arc<TargetTable>> {
+    /// Forgets the numbers of tables: another log file begins, and a server that was restarted gives them anew.
+    pub(super) fn forget_numbers(&mut self) {
+        self.by_id.clear();
+    }
+
+    /// Looks a table up. `None`: it was dropped before the copy began.
+    fn table(&mut self, name: &TableName, stop: &StopToken) -> Result<Option<Arc<TargetTable>>> {
         if let Some(table) = self.by_name.get(name) {
             return Ok(table.clone());
         }
         let mut connection = self.target.control(stop)?;
         let target_name = self.transform.route.target_of(name);
-        let schema = catalog::table(&mut connection, self.target.facts(), &target_name)
-            .map_err(|error| error.for_table(name))?;
+        let schema = match catalog::table(&mut connection, self.target.facts(), &target_name) {
+            Ok(schema) => schema,
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound { .. })
+                    && !self.known.is_strict()
+                    && self.known.standing(name, None) == Standing::Unknown =>
+            {
+                log::info!("{name}: it was dropped before the copy began, its changes are left out");
+                self.by_name.insert(name.clone(), None);
+                return Ok(None);
+            }
+            Err(error) => return Err(error.for_table(name)),
+        };
         let key = schema.row_key().map(|key| key.index).unwrap_or_default();
-        let has_other_unique = schema.indexes.iter().any(|index| index.unique && index.name != key);
+        let others = || schema.indexes.iter().filter(|index| index.unique && index.name != key);
+        let has_other_unique = others().next().is_some();
+        let unique_columns = others()
+            .flat_map(|index| &index.parts)
+            .map(|part| part.column.filter(|&column| !schema.columns[column].generated))
+            .collect();
         let referred = catalog::referred_columns(&mut connection, &target_name)?;
         let row_alias = self.target.facts().is_mysql_at_least(8, 0, 20);
-        let snapshot = self.snapshots.get(name).cloned();
         // The target's own keys tell: before the index build only those are there that may already act.
         let cascades = if self.cascades_are_logged {
             None
         } else {
             Cascades::read(&mut connection, self.target.facts(), &target_name)?
         };
+        let has_snapshot = self.known.has_snapshot(name);
         // Nobody knows which rows are changed with one: all tables that are tied are one.
         let is_child = schema.foreign_keys.iter().any(|key| key.cascades);
         let is_tied = !self.cascades_are_logged && (is_child || cascades.is_some());
         let keys = TableKeys::new(&schema, &referred, is_tied);
         let writer = TableWriter::new(schema, row_alias);
-        let source = name.clone();
-        let table = Arc::new(TargetTable { source, writer, snapshot, has_other_unique, cascades, keys });
-        self.by_name.insert(name.clone(), table.clone());
-        Ok(table)
+        let in_order = writer.is_keyless() || has_snapshot || is_tied;
+        let table = Arc::new(TargetTable {
+            source: name.clone(),
+            writer,
+            has_snapshot,
+            has_other_unique,
+            unique_columns,
+            in_order,
+            cascades,
+            keys,
+        });
+        self.by_name.insert(name.clone(), Some(table.clone()));
+        Ok(Some(table))
     }
 }
 

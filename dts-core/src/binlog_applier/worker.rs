@@ -91,6 +91,17 @@ impl Worker {
         Ok(())
     }
 
+    /// Commits what was executed as a part of a window; the ledger knows that it is under way.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub(super) fn commit_part(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.begun) {
+            self.connection.execute("COMMIT", "committing a part of a window")?;
+        }
+        Ok(())
+    }
+
     /// Takes back all that is not committed.
     pub(super) fn rollback(&mut self) -> Result<()> {
         self.begun = false;
@@ -128,11 +139,21 @@ impl Worker {
             .map_err(|error| error.for_table(&change.table.source).at(span))
     }
 
+    /// Runs one statement of the ledger in a transaction of its own.
+    pub(super) fn note(&mut self, sql: &str, doing: &'static str) -> Result<()> {
+        self.connection.execute(sql, doing).map(drop)
+    }
+
     /// Records that `done` is applied and commits, both in the transaction of the changes.
     ///
     /// # Errors
     /// What the target answered. After a lost connection the outcome is in the row: it must be read.
     pub(super) fn commit(&mut self, done: &GtidSet) -> Result<()> {
+        self.commit_with(done, None)
+    }
+
+    /// As [`commit`](Self::commit), with one more statement in the same transaction.
+    pub(super) fn commit_with(&mut self, done: &GtidSet, more: Option<&str>) -> Result<()> {
         let low_water = self.low_water.get();
         if self.number > 0 && !Arc::ptr_eq(&low_water, &self.trimmed_at) {
             self.own = self.own.subtract(&low_water);
@@ -140,7 +161,12 @@ impl Worker {
         }
         self.own.merge(done);
         let checkpoint = self.ledger.checkpoint_statement(self.number, &self.own);
-        let end = if self.begun { format!("{checkpoint};COMMIT") } else { checkpoint };
+        let end = match (self.begun, more) {
+            (false, None) => checkpoint,
+            (false, Some(more)) => format!("BEGIN;{checkpoint};{more};COMMIT"),
+            (true, None) => format!("{checkpoint};COMMIT"),
+            (true, Some(more)) => format!("{checkpoint};{more};COMMIT"),
+        };
         self.connection.execute(end, "recording what was applied")?;
         self.begun = false;
         Ok(())
@@ -151,7 +177,7 @@ impl Worker {
 pub(super) type Job = Box<dyn FnOnce(&mut Worker) -> Result<Committed> + Send>;
 
 /// A change that did not fit its row.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Divergence {
     pub(super) table: TableName,
     pub(super) span: Arc<Span>,
@@ -161,18 +187,20 @@ pub(super) struct Divergence {
 }
 
 /// What a job has made durable.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(super) struct Committed {
     /// The transactions that are now applied.
     pub(super) done: GtidSet,
     pub(super) transactions: u64,
     pub(super) row_events: u64,
+    /// What was left of the row events to write.
+    pub(super) rows_written: u64,
     /// When the source committed the newest of them.
     pub(super) newest: Option<SystemTime>,
     /// Changes that did not fit.
     pub(super) divergences: Vec<Divergence>,
     /// How often it was tried again because of others' locks.
-    pub(super) retries: u64,
+    pub(super) lock_conflicts: u64,
 }
 
 impl Committed {
@@ -222,6 +250,11 @@ impl WorkerPool {
             })
             .collect();
         WorkerPool { jobs, reports, waiting }
+    }
+
+    /// Returns how many workers there are.
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
     }
 
     /// Returns how many jobs a worker (from 0) has not reported yet.

@@ -25,6 +25,8 @@ use super::plan::TablePlan;
 const ROWS_INITIAL: u64 = 10_000;
 /// Most rows of a chunk, whatever their size.
 const ROWS_MAX: u64 = 100_000;
+/// Fewer bytes than any row has in InnoDB: the two statistics may be of different moments.
+const ROW_BYTES_MIN: u64 = 24;
 
 /// A chunk to copy.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,7 +87,8 @@ impl Chunker {
         chunker.rows = if rows > 0 {
             chunker.rows_for(rows, bytes)
         } else if plan.schema.rows_estimated > 0 {
-            chunker.rows_for(plan.schema.rows_estimated, plan.schema.data_bytes)
+            let rows = plan.schema.rows_estimated;
+            chunker.rows_for(rows, plan.schema.data_bytes.max(rows.saturating_mul(ROW_BYTES_MIN)))
         } else {
             ROWS_INITIAL
         };
@@ -189,6 +192,7 @@ mod tests {
                 partitioned: false,
             },
             target: TableName::new("d", "t"),
+            is_exact: false,
         }
     }
 

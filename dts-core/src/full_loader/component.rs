@@ -66,8 +66,18 @@ pub(super) fn copy(run: &LoadRun<'_>, component: &[&TablePlan]) -> Result<()> {
     loop {
         match copy_once(run, component) {
             Ok(()) => return Ok(()),
+            // One that was changed takes the others along when it is copied anew.
+            Err(error) if give_up(run, component, &error)? => return Ok(()),
             Err(error) => attempts.wait_after(error, run.stop, run.progress)?,
         }
+    }
+}
+
+/// Gives a component up for now when the error is about a table of it whose definition was changed.
+fn give_up(run: &LoadRun<'_>, component: &[&TablePlan], error: &Error) -> Result<bool> {
+    match component.iter().find(|plan| Some(&plan.schema.name) == error.table()) {
+        Some(plan) => run.crew.give_up(plan, error, run.stop),
+        None => Ok(false),
     }
 }
 

@@ -91,8 +91,9 @@ impl<'a> FullLoader<'a> {
             stop: &stop,
             progress,
         };
+        // One that waits to be created anew is not copied as it is.
         let is_copied =
-            |plan: &TablePlan| rows.get(&plan.id).is_some_and(|row| row.state >= CopyState::Copied);
+            |plan: &TablePlan| rows.get(&plan.id).is_some_and(|row| row.state != CopyState::Created);
         let tied = if self.source.facts().logs_cascades() { Vec::new() } else { components(self.tables) };
         for component in &tied {
             if !component.iter().all(|plan| is_copied(plan)) {
@@ -104,14 +105,14 @@ impl<'a> FullLoader<'a> {
         // A new connection: the copy may have taken longer than an idle one lives.
         control = self.target.control(&stop)?;
         for plan in self.tables.iter().filter(|plan| !is_tied(plan.id) && !is_copied(plan)) {
-            let reads = if plan.is_keyless() { Reads::OwnSnapshot } else { Reads::LockFree };
+            let reads = if plan.needs_snapshot() { Reads::OwnSnapshot } else { Reads::LockFree };
             let chunks = self.ledger.chunks(&mut control, plan.id)?;
             work.push(run.work(plan, &chunks, reads));
         }
         run.crew.copy_all(&mut work, &RowSource::Readers, &stop)?;
 
         control = self.target.control(&stop)?;
-        for work in &work {
+        for work in work.iter().filter(|work| !work.is_abandoned()) {
             self.ledger.set_table_state(&mut control, work.plan().id, CopyState::Copied)?;
             work.set_state(TableState::Copied);
         }

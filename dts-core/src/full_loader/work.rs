@@ -2,17 +2,18 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Recovery, Result};
 use crate::progress::{Progress, TableState};
 use crate::retry::{Attempts, RetryPolicy};
+use crate::server::catalog;
 use crate::source::SourceEndpoint;
 use crate::stop::StopToken;
-use crate::target::ledger::Ledger;
+use crate::target::ledger::{CopyState, Ledger};
 use crate::target::{SessionKind, TargetEndpoint};
 use crate::wire::Connection;
 
 use super::chunker::{Chunk, Chunker};
-use super::plan::TablePlan;
+use super::plan::{self, TablePlan};
 use super::worker::{Outcome, TableCopy};
 
 /// One table's work, shared by the workers.
@@ -23,6 +24,8 @@ pub(super) struct Work<'a> {
     by_insert: AtomicBool,
     /// The highest number of a chunk that was begun, in this run or an earlier one.
     begun: AtomicU32,
+    /// Its definition was changed meanwhile: it will be created and copied anew.
+    abandoned: AtomicBool,
 }
 
 impl<'a> Work<'a> {
@@ -33,6 +36,7 @@ impl<'a> Work<'a> {
             active: AtomicUsize::new(0),
             by_insert: AtomicBool::new(by_insert),
             begun: AtomicU32::new(begun),
+            abandoned: AtomicBool::new(false),
         }
     }
 
@@ -42,6 +46,11 @@ impl<'a> Work<'a> {
 
     pub(super) fn set_state(&self, state: TableState) {
         self.copy.progress.set_state(state);
+    }
+
+    /// Returns whether the table was given up for now.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
     }
 
     /// Counts a chunk as done, and shows the table as copied after the last one.
@@ -174,10 +183,64 @@ impl<'a> Crew<'a> {
                 Err(error) => {
                     // Whatever it was, an open transaction must not live on: a new connection starts clean.
                     connections = None;
+                    if self.abandon(work, &error, stop)? {
+                        unfinished = None;
+                        continue;
+                    }
                     attempts.wait_after(error, stop, &self.progress)?;
                 }
             }
         }
+    }
+
+    /// Gives a table up for now whose definition was changed while it was copied. The log will tell of that change.
+    fn abandon(&self, work: &[Work<'_>], error: &Error, stop: &StopToken) -> Result<bool> {
+        let Some(work) = work.iter().find(|work| Some(&work.plan().schema.name) == error.table()) else {
+            return Ok(false);
+        };
+        if work.is_abandoned() {
+            return Ok(true);
+        }
+        if !self.give_up(work.plan(), error, stop)? {
+            return Ok(false);
+        }
+        work.abandoned.store(true, Ordering::Relaxed);
+        work.set_state(TableState::Waiting);
+        Ok(true)
+    }
+
+    /// Marks a table to be created and copied anew when its definition was changed; returns whether it was.
+    pub(super) fn give_up(&self, plan: &TablePlan, error: &Error, stop: &StopToken) -> Result<bool> {
+        let is_final = error.recovery() == Recovery::Operator && !error.is_interrupted();
+        if !is_final || !self.has_changed(plan, error, stop)? {
+            return Ok(false);
+        }
+        log::warn!(
+            "{} will be copied anew: its definition was changed while it was copied ({error})",
+            plan.schema.name
+        );
+        let mut control = self.target.control(stop)?;
+        self.ledger.set_table_state(&mut control, plan.id, CopyState::Restart)?;
+        Ok(true)
+    }
+
+    /// Returns whether a table is another one than it was when it was created on the target.
+    fn has_changed(&self, plan: &TablePlan, error: &Error, stop: &StopToken) -> Result<bool> {
+        // ER_NO_SUCH_TABLE, ER_BAD_DB_ERROR, ER_BAD_FIELD_ERROR, ER_TABLE_DEF_CHANGED
+        if error.server_error().is_some_and(|answer| matches!(answer.code, 1146 | 1049 | 1054 | 1412)) {
+            return Ok(true);
+        }
+        let source = catalog::table(&mut self.source.control(stop)?, self.source.facts(), &plan.schema.name);
+        let target = catalog::table(&mut self.target.control(stop)?, self.target.facts(), &plan.target);
+        let (source, target) = match (source, target) {
+            (Ok(source), Ok(target)) => (source, target),
+            (Err(error), _) | (_, Err(error)) if matches!(error.kind(), ErrorKind::NotFound { .. }) => {
+                return Ok(true);
+            }
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        let now = plan::column_types(&source);
+        Ok(now != plan::column_types(&plan.schema) || now != plan::column_types(&target))
     }
 
     fn connect(&self, number: usize, rows: &RowSource, stop: &StopToken) -> Result<(Connection, Connection)> {
@@ -206,8 +269,12 @@ fn take_chunk(work: &[Work<'_>], source: &mut Connection) -> Result<Option<(usiz
     });
     for position in order {
         let work = &work[position];
+        if work.is_abandoned() {
+            continue;
+        }
         let mut chunker = work.chunker.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(chunk) = chunker.next(work.copy.plan, source)? {
+        let next = chunker.next(work.copy.plan, source);
+        if let Some(chunk) = next.map_err(|error| error.for_table(&work.plan().schema.name))? {
             work.active.fetch_add(1, Ordering::Relaxed);
             return Ok(Some((position, chunk)));
         }

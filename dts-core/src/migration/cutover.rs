@@ -84,6 +84,9 @@ impl Migration {
                 allowed: "cutover, check".into(),
             })
         })?;
+        if row.gate.kind == GateKind::Hook && hook.is_none() {
+            return Err(Error::invalid("gate", "missing", "the command that closed it: --gate hook=CMD"));
+        }
         run.take_back(&row.gate).map_err(|error| error.in_stage(Stage::CutOver))
     }
 }

@@ -38,8 +38,9 @@ pub struct CompletionReport {
     pub applied_position: Option<Position>,
     /// The target's own position in its binary log after everything, as the target prints it.
     pub target_position: Option<String>,
-    /// Transactions of the source that are not on the target; empty unless it was completed without waiting for lag 0, or the
-    /// task was completed by an earlier call that ended before its end.
+    /// Transactions of the source that are not on the target: all that it had beyond the checkpoint when the task was completed
+    /// without waiting for lag 0, else what came in the moment between the last look and the end (heartbeats of a managed
+    /// source), or after an earlier call that ended before its end.
     pub not_applied: GtidSet,
     /// Triggers created by this call.
     pub triggers: usize,
@@ -145,7 +146,7 @@ impl Migration {
         ends.ledger.set_phase(&mut target, Phase::Ended)?;
         self.discard_spool();
         progress.set_step(Step::InSync, StepState::Done);
-        let not_applied = if immediately { executed.subtract(&applied) } else { GtidSet::new() };
+        let not_applied = executed.subtract(&applied);
         Ok(CompletionReport {
             source_position: Some(Position::Gtid(executed)),
             applied_position: Some(Position::Gtid(applied)),

@@ -25,14 +25,14 @@ use crate::checker::{
 };
 use crate::data::{GtidSet, Position};
 use crate::error::{Error, ErrorKind, Result, Side};
-use crate::full_loader::{FullLoader, LoadMethod, TablePlan, TableReport};
+use crate::full_loader::{FullLoadReport, FullLoader, LoadMethod, TablePlan, TableReport};
 use crate::progress::{Progress, Step, StepState};
 use crate::server::{self, ServerFacts, catalog};
 use crate::source::{SourceEndpoint, start_position};
 use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::Structure;
-use crate::target::ledger::{Ledger, Phase, TaskRow};
+use crate::target::ledger::{Ledger, Phase, TableRow, TaskRow};
 use crate::target::{TargetEndpoint, watch_mark};
 use crate::transform::Transform;
 use crate::validator::{TaskType, ValidationReport, Validator, ValidatorOptions};
@@ -230,6 +230,7 @@ impl Migration {
                     &ends.transform,
                     ApplyMode::Strict,
                 )
+                .with_objects(self.options.objects)
                 .with_options(self.options.apply.clone());
                 if let Some(spool) = spool {
                     applier = applier.reading_from(spool);
@@ -411,15 +412,13 @@ impl Run<'_> {
         }
         if task.phase <= Phase::CatchUp {
             self.step(Step::CatchUp, |run| {
-                structure.finish_snapshot_tables(
-                    &run.tables,
-                    run.options.load.threads,
-                    run.stop,
-                    run.progress,
-                )?;
-                run.apply(ApplyMode::Idempotent, &ApplyUntil::Applied(converge))?;
+                run.converge(&structure, converge)?;
                 run.set_phase(Phase::IndexBuild)
             })?;
+        }
+        if task.phase <= Phase::IndexBuild {
+            // Tables may have been created, renamed and dropped since.
+            self.tables = structure.recorded(true, self.stop)?;
         }
         self.progress.set_step(Step::CatchUp, StepState::Done);
         if task.phase <= Phase::IndexBuild {
@@ -445,9 +444,66 @@ impl Run<'_> {
                 ApplyUntil::Applied(server::gtid_executed(&mut source)?)
             }
         };
-        self.apply(ApplyMode::Strict, &until)?;
+        loop {
+            // Tables that come from outside of the selection.
+            let plans = structure.restart_tables(true, self.stop)?;
+            if !plans.is_empty() {
+                self.progress.set_in_sync(false);
+                self.copy_anew(&plans)?;
+                structure.build_indexes(&plans, self.options.load.threads, self.stop, self.progress)?;
+            }
+            match self.apply(ApplyMode::Strict, &until) {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::IllegalState { .. }) && self.wants_copy()? => {}
+                applied => break applied?,
+            }
+        }
         self.progress.set_in_sync(true);
         Ok(())
+    }
+
+    /// Applies changes until all tables are consistent. Tables whose definition was changed in the meantime are copied anew and
+    /// take another turn.
+    fn converge(&self, structure: &Structure<'_>, mut until: GtidSet) -> Result<()> {
+        structure.finish_snapshot_tables(
+            &self.tables,
+            self.options.load.threads,
+            self.stop,
+            self.progress,
+        )?;
+        loop {
+            let plans = structure.restart_tables(false, self.stop)?;
+            if !plans.is_empty() {
+                let converge_position = self.copy_anew(&plans)?.converge_position;
+                let threads = self.options.load.threads;
+                structure.finish_snapshot_tables(&plans, threads, self.stop, self.progress)?;
+                let mut target = self.ends.target.control(self.stop)?;
+                self.ends.ledger.set_converge_position(&mut target, &converge_position)?;
+                until = converge_set(converge_position)?;
+            }
+            self.apply(ApplyMode::Idempotent, &ApplyUntil::Applied(until.clone()))?;
+            self.ends.ledger.set_converged(&mut self.ends.target.control(self.stop)?)?;
+            if !self.wants_copy()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn copy_anew(&self, plans: &[TablePlan]) -> Result<FullLoadReport> {
+        FullLoader::new(
+            &self.ends.source,
+            &self.ends.target,
+            &self.ends.ledger,
+            plans,
+            self.options.load.clone(),
+        )
+        .run(self.stop, self.progress)
+    }
+
+    /// Returns whether a table waits to be copied anew.
+    fn wants_copy(&self) -> Result<bool> {
+        let rows = self.ends.ledger.tables(&mut self.ends.target.control(self.stop)?)?;
+        Ok(rows.iter().any(TableRow::wants_copy))
     }
 
     /// Copies what is not copied yet and returns the converge point.
@@ -471,12 +527,7 @@ impl Run<'_> {
         self.ends.ledger.set_converge_position(&mut target, &report.converge_position)?;
         self.progress.set_step(Step::FullLoad, StepState::Done);
         self.loaded = report.tables;
-        match report.converge_position {
-            Position::Gtid(set) => Ok(set),
-            Position::Coordinates(at) => {
-                Err(ErrorKind::Unsupported { what: format!("to converge at {at}") }.into())
-            }
-        }
+        converge_set(report.converge_position)
     }
 
     fn apply(&self, mode: ApplyMode, until: &ApplyUntil) -> Result<()> {
@@ -487,6 +538,7 @@ impl Run<'_> {
             &self.ends.transform,
             mode,
         )
+        .with_objects(self.options.objects)
         .with_options(self.options.apply.clone());
         if let Some(spool) = self.spool {
             applier = applier.reading_from(spool);
@@ -533,6 +585,15 @@ impl Run<'_> {
 
     fn set_phase(&self, phase: Phase) -> Result<()> {
         self.ends.ledger.set_phase(&mut self.ends.target.control(self.stop)?, phase)
+    }
+}
+
+fn converge_set(position: Position) -> Result<GtidSet> {
+    match position {
+        Position::Gtid(set) => Ok(set),
+        Position::Coordinates(at) => {
+            Err(ErrorKind::Unsupported { what: format!("to converge at {at}") }.into())
+        }
     }
 }
 

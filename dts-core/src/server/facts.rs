@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::data::GtidSet;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sql::create_table::CharsetNames;
 use crate::stop::StopToken;
 use crate::wire::Connection;
 
@@ -138,6 +139,16 @@ impl ServerFacts {
         self.flavor == Flavor::MySql && self.version >= ServerVersion(major, minor, patch)
     }
 
+    /// Returns how this server calls the three-byte UTF-8.
+    pub fn charset_names(&self) -> CharsetNames {
+        let (major, minor, patch) = (self.version.0, self.version.1, self.version.2);
+        let number = u32::from(major) * 1_00_00 + u32::from(minor) * 1_00 + u32::from(patch);
+        match self.flavor {
+            Flavor::MySql => CharsetNames::of_mysql(number),
+            Flavor::MariaDb => CharsetNames::of_mariadb(number),
+        }
+    }
+
     /// Returns whether what a foreign key changes by itself (CASCADE, SET NULL) is in the binary log, row by row: from MySQL 9.6
     /// on, unless the old way inside InnoDB was asked for at the start of the server.
     pub fn logs_cascades(&self) -> bool {
@@ -233,6 +244,18 @@ pub fn binlog_position(connection: &mut Connection, facts: &ServerFacts) -> Resu
     let sql = if facts.is_mysql_at_least(8, 2, 0) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
     match connection.query_row(sql, "asking for the binary log's position") {
         Ok(row) => Ok(row.map(|row| format!("{}:{}", row.string(0), row.string(1)))),
+        Err(error) if error.server_error().is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the names and sizes of the server's binary log files, in order; `None` when the account may not ask.
+///
+/// # Errors
+/// A broken connection.
+pub fn binlog_files(connection: &mut Connection) -> Result<Option<Vec<(String, u64)>>> {
+    match connection.query("SHOW BINARY LOGS", "asking for the sizes of the binary log") {
+        Ok(rows) => Ok(Some(rows.iter().map(|row| (row.string(0), row.u64(1).unwrap_or(0))).collect())),
         Err(error) if error.server_error().is_some() => Ok(None),
         Err(error) => Err(error),
     }

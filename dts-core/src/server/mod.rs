@@ -8,7 +8,7 @@ pub(crate) mod session;
 mod system_account;
 
 pub use facts::{
-    Flavor, ServerFacts, ServerVersion, binlog_position, gtid_committed, gtid_executed, gtid_owned,
-    gtid_purged, gtid_visible,
+    Flavor, ServerFacts, ServerVersion, binlog_files, binlog_position, gtid_committed, gtid_executed,
+    gtid_owned, gtid_purged, gtid_visible,
 };
 pub(crate) use system_account::is_system_account;

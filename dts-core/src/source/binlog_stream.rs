@@ -140,7 +140,7 @@ fn refuse_gaps(connection: &mut Connection, known: &GtidSet, stop: &StopToken) -
     }
 }
 
-fn set_up(connection: &mut Connection, source: &SourceEndpoint) -> Result<ChecksumAlgorithm> {
+pub(super) fn set_up(connection: &mut Connection, source: &SourceEndpoint) -> Result<ChecksumAlgorithm> {
     let checksum = connection
         .query_row("SELECT @@GLOBAL.binlog_checksum", "asking for the binlog's checksum")?
         .map(|row| row.string(0))

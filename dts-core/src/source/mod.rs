@@ -9,6 +9,7 @@
 pub mod binlog_stream;
 mod endpoint;
 pub mod exact_snapshot;
+pub(crate) mod log_age;
 pub mod start_position;
 
 pub use endpoint::{SourceEndpoint, SourceOptions};

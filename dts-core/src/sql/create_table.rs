@@ -840,7 +840,7 @@ fn write_invisible(tokens: &Tokens<'_>, edits: &mut Edits) {
 }
 
 /// Names `utf8` and `utf8mb3` as the target does, wherever a character set or a collation is named.
-fn rename_charsets(tokens: &Tokens<'_>, names: CharsetNames, edits: &mut Edits) {
+pub(super) fn rename_charsets(tokens: &Tokens<'_>, names: CharsetNames, edits: &mut Edits) {
     for at in 0..tokens.len() {
         let is_set = tokens.are(at, &["CHARACTER", "SET"]);
         let mut value = at + 1 + usize::from(is_set);
@@ -885,7 +885,7 @@ fn charset_of(collation: &str) -> &str {
     collation.split_once('_').map_or(collation, |(charset, _)| charset)
 }
 
-fn is_innodb_row_format(value: &str) -> bool {
+pub(super) fn is_innodb_row_format(value: &str) -> bool {
     ["DEFAULT", "DYNAMIC", "COMPRESSED", "REDUNDANT", "COMPACT"]
         .iter()
         .any(|known| known.eq_ignore_ascii_case(value))
@@ -926,7 +926,7 @@ fn is_mariadb_option(name: &str) -> bool {
     )
 }
 
-fn why_not(engine: &str) -> &'static str {
+pub(super) fn why_not(engine: &str) -> &'static str {
     match engine.to_ascii_uppercase().as_str() {
         "MYISAM" | "ARIA" | "CSV" | "ARCHIVE" => {
             "this engine has no transactions, so its changes cannot be applied exactly once"

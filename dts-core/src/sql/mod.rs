@@ -6,6 +6,7 @@ pub mod digest;
 pub mod json;
 pub mod literal;
 pub mod load;
+pub mod mend;
 pub mod quote;
 pub mod row_match;
 pub mod row_text;

@@ -22,6 +22,8 @@ pub struct Statement {
     pub kind: StatementKind,
     /// The names in it, in the order of the text.
     pub names: Vec<NameReference>,
+    /// The names are no longer those of the text.
+    is_lowered: bool,
 }
 
 /// What a statement does.
@@ -260,6 +262,20 @@ impl StatementKind {
 }
 
 impl Statement {
+    /// Takes all names of databases and tables in lower case, as a server with `lower_case_table_names = 1` does; a rewritten text
+    /// has them so, too.
+    #[must_use]
+    pub fn lowering(mut self) -> Self {
+        for name in &mut self.names {
+            name.database = name.database.to_lowercase();
+            if name.role != NameRole::Stored {
+                name.name = name.name.to_lowercase();
+            }
+        }
+        self.is_lowered = true;
+        self
+    }
+
     /// Returns the tables and views that the statement creates, changes, renames (both names) or drops.
     pub fn changed_tables(&self) -> impl Iterator<Item = TableName> {
         self.names
@@ -299,7 +315,7 @@ impl Statement {
     ///
     /// To be run with the route's name of the default database as default database.
     pub fn rewrite(&self, statement: &str, route: &Route) -> String {
-        if route.is_identity() {
+        if route.is_identity() && !self.is_lowered {
             return statement.to_owned();
         }
         let mut edits = Edits::default();
@@ -307,14 +323,16 @@ impl Statement {
             // A name without a database is always given one: what it is looked up in differs (the default database, the child's
             // for the parent of a foreign key, the program's own in its body), and may have moved elsewhere than the table.
             let is_bare = name.database_span.is_none() && !name.database.is_empty();
-            let stays = |target: &TableName| *target == name.table_name() && !is_bare;
+            let stays = |target: &TableName| *target == name.table_name() && !is_bare && !self.is_lowered;
             match name.role {
                 NameRole::Database => {
                     edits.replace(name.span(), quote::identifier(&route.target_database(&name.database)));
                 }
                 NameRole::Column => {
                     let database = route.target_of(&name.table_name()).database;
-                    if let Some(span) = name.database_span.clone().filter(|_| database != name.database) {
+                    if let Some(span) =
+                        name.database_span.clone().filter(|_| database != name.database || self.is_lowered)
+                    {
                         edits.replace(span, quote::identifier(&database));
                     }
                 }
@@ -396,7 +414,7 @@ pub fn classify_in(statement: &str, default_database: &str, dialect: Dialect) ->
         "COMMIT" => (StatementKind::Commit, Vec::new()),
         _ => parse(statement, default_database, dialect).unwrap_or((StatementKind::Unknown, Vec::new())),
     };
-    Statement { kind, names }
+    Statement { kind, names, is_lowered: false }
 }
 
 /// Puts the names that the route gives into a statement; see [`Statement::rewrite`].
@@ -406,11 +424,17 @@ pub fn rewrite(statement: &str, default_database: &str, route: &Route) -> String
 
 /// Returns a `CREATE TABLE … START TRANSACTION` without its last two words, which only a replica's own applier may use.
 pub fn without_start_transaction(statement: &str) -> String {
-    let Some(tokens) = Tokens::new(statement, Dialect::default()) else { return statement.to_owned() };
+    without_start_transaction_in(statement, Dialect::default())
+}
+
+/// Does what [`without_start_transaction`] does, for a statement that ran under another `sql_mode`.
+pub fn without_start_transaction_in(statement: &str, dialect: Dialect) -> String {
+    let Some(tokens) = Tokens::new(statement, dialect) else { return statement.to_owned() };
+    let Some(at) = find_start_transaction(&tokens).filter(|_| tokens.is(0, "CREATE")) else {
+        return statement.to_owned();
+    };
     let mut edits = Edits::default();
-    if let Some(at) = find_start_transaction(&tokens) {
-        edits.replace(tokens.span(at..at + 2), "");
-    }
+    edits.replace(tokens.span(at..at + 2), "");
     edits.apply(statement).trim_end().to_owned()
 }
 

@@ -247,6 +247,29 @@ impl TableWriter {
             .any(|&position| !is_same(value(before, position), value(after, position)))
     }
 
+    /// Returns the columns of the key, as positions; none without a key.
+    pub fn key_columns(&self) -> &[usize] {
+        self.key.as_ref().map_or(&[], |key| &key.columns)
+    }
+
+    /// Returns whether keys are compared by their whole values, and not by the first characters of one of them.
+    pub fn is_key_whole(&self) -> bool {
+        self.key.iter().all(|key| {
+            let index = self.schema.indexes.iter().find(|index| index.name == key.index);
+            index.is_some_and(|index| index.parts.iter().all(|part| part.prefix.is_none()))
+        })
+    }
+
+    /// Returns whether an update changes any of these columns, by bytes.
+    pub fn changes_any(&self, columns: &[usize], before: &[Value], after: &[Value]) -> bool {
+        columns.iter().any(|&position| !is_same(value(before, position), value(after, position)))
+    }
+
+    /// Returns whether an update changes anything that is stored, by bytes.
+    pub fn changes_row(&self, before: &[Value], after: &[Value]) -> bool {
+        self.changes_any(&self.stored, before, after)
+    }
+
     fn only_key_column(&self) -> Option<usize> {
         match self.key.as_ref()?.columns[..] {
             [only] => Some(only),

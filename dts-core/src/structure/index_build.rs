@@ -21,14 +21,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::data::TableName;
-use crate::error::{Error, ErrorKind, Result, Side, Stage};
+use crate::error::{Error, Result, Stage};
 use crate::full_loader::TablePlan;
 use crate::progress::{Progress, TableState};
-use crate::server::{ServerFacts, catalog, session};
-use crate::sql::create_table::{self, CreateTable, DefinitionKind};
+use crate::server::{ServerFacts, session};
+use crate::sql::create_table;
 use crate::stop::StopToken;
-use crate::target::SessionKind;
 use crate::target::ledger::{CopyState, TableRow};
+use crate::target::{SessionKind, deferred};
 use crate::wire::Connection;
 
 use super::Structure;
@@ -195,24 +195,7 @@ impl Structure<'_> {
         if let Some(counters) = progress.table(&plan.schema.name) {
             counters.set_state(TableState::Indexing);
         }
-        let there = catalog::table(connection, self.target.facts(), &plan.target)?;
-        let missing: Vec<&String> = row
-            .deferred
-            .indexes
-            .iter()
-            .filter(|clause| {
-                let name = clause_name(clause);
-                !there
-                    .indexes
-                    .iter()
-                    .any(|index| name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&index.name)))
-            })
-            .collect();
-        for statement in create_table::build_indexes_statements(&plan.target, &missing) {
-            connection
-                .execute(statement, "building indexes")
-                .map_err(|error| duplicate(error, &plan.target))?;
-        }
+        deferred::build_indexes(connection, self.target.facts(), row)?;
         self.ledger.set_table_state(connection, plan.id, CopyState::Indexed)?;
         if let Some(counters) = progress.table(&plan.schema.name) {
             counters.set_state(TableState::Done);
@@ -247,25 +230,8 @@ impl Structure<'_> {
                 Some(open) => open,
                 none => none.insert(self.builder(FOREIGN_KEY_SESSION, stop)?),
             };
-            let there = catalog::table(connection, self.target.facts(), &plan.target)?;
-            wanted.retain(|clause| {
-                let name = clause_name(clause);
-                !there
-                    .foreign_keys
-                    .iter()
-                    .any(|key| name.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&key.name)))
-            });
-            let sql = create_table::add_foreign_keys_sql(
-                &plan.target,
-                &wanted,
-                &plan.schema.name.database,
-                &self.transform.route,
-            )?;
-            if let Some(sql) = sql {
-                connection
-                    .execute(sql, "adding foreign keys")
-                    .map_err(|error| error.for_table(&plan.target))?;
-            }
+            let (facts, route) = (self.target.facts(), &self.transform.route);
+            deferred::add_foreign_keys(connection, facts, row, wanted, route)?;
         }
         Ok(())
     }
@@ -329,31 +295,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A duplicate found by a UNIQUE index after the converge point cannot come from the copy.
-fn duplicate(error: Error, table: &TableName) -> Error {
-    if error.server_error().is_some_and(|server| server.code == 1062) {
-        let what = "a UNIQUE index could not be built, because a value is there twice".to_owned();
-        return Error::from(ErrorKind::Divergence { what }).on(Side::Target).for_table(table);
-    }
-    error.for_table(table)
-}
-
-/// Returns the name of an index or a foreign key from its clause.
-fn clause_name(clause: &str) -> Option<String> {
-    let table = CreateTable::parse(&format!("CREATE TABLE `t` (\n  {clause}\n) ENGINE=InnoDB")).ok()?;
-    match &table.definitions().first()?.kind {
-        DefinitionKind::Index { name, .. } => Some(name.clone()),
-        DefinitionKind::ForeignKey { name, .. } => name.clone(),
-        DefinitionKind::Column { .. }
-        | DefinitionKind::PrimaryKey { .. }
-        | DefinitionKind::Check
-        | DefinitionKind::Other => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Share, clause_name};
+    use super::Share;
 
     #[test]
     fn builds_share_threads_and_memory() {
@@ -365,18 +309,5 @@ mod tests {
         assert_eq!(Share::divide(64 * gib, mib, 1, 1), Share { threads: 1, sort_bytes: 256 * mib });
         assert_eq!(Share::divide(8 * mib, mib, 4, 4).sort_bytes, mib, "never less than the default");
         assert_eq!(Share::divide(gib, 512 * mib, 4, 4).sort_bytes, 512 * mib, "nor than the target's own");
-    }
-
-    #[test]
-    fn names_of_all_sorts_of_clauses() {
-        for (clause, name) in [
-            ("KEY `a``b` (`x`)", "a`b"),
-            ("UNIQUE KEY `u` (`x`,`y`(10))", "u"),
-            ("FULLTEXT KEY `f` (`t`) /*!50100 WITH PARSER `ngram` */", "f"),
-            ("KEY `e` ((lower(`x`)))", "e"),
-            ("CONSTRAINT `c``f` FOREIGN KEY (`x`) REFERENCES `p` (`id`) ON DELETE CASCADE", "c`f"),
-        ] {
-            assert_eq!(clause_name(clause).as_deref(), Some(name), "{clause}");
-        }
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! All can be repeated after a crash at any point: the ledger's row of a table or another object is written before it is
 //! created, so that one that is there and not in the ledger is somebody else's and is never touched.
+mod anew;
 mod definer;
 mod events;
 mod index_build;
@@ -26,7 +27,7 @@ use crate::error::{Error, ErrorKind, Result, Side, Stage};
 use crate::full_loader::TablePlan;
 use crate::server::{Flavor, ServerFacts, catalog};
 use crate::source::SourceEndpoint;
-use crate::sql::create_table::{self, CharsetNames, ColumnCharset, CreateTable, Explicit};
+use crate::sql::create_table::{self, ColumnCharset, CreateTable, Explicit};
 use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::structure::object::{ObjectMaker, Planned};
@@ -121,7 +122,7 @@ impl<'a> Structure<'a> {
             self.ledger.tables(&mut target)?.into_iter().map(|row| (row.source.clone(), row)).collect();
         self.refuse_conflicts(&mut target, &schemas, &recorded, &objects)?;
 
-        let names = charset_names(self.target.facts());
+        let names = self.target.facts().charset_names();
         for database in &databases {
             for target_name in self.transform.route.target_databases(&database.name) {
                 let sql = format!(
@@ -240,13 +241,17 @@ impl<'a> Structure<'a> {
             }
         }
         rows.into_iter()
+            // What is copied anew is made with its own definition, and what has left the source is looked at then.
+            .filter(|row| row.state != CopyState::Restart && (loaded || schemas.contains_key(&named(row))))
+            .collect::<Vec<_>>()
+            .into_iter()
             .map(|row| {
                 let name = named(&row);
                 let mut schema = schemas.remove(&name).ok_or_else(|| {
                     Error::from(ErrorKind::NotFound { what: "table", name: name.to_string() }).on(side)
                 })?;
                 schema.name = row.source;
-                Ok(TablePlan { id: row.id, schema, target: row.target })
+                Ok(TablePlan { id: row.id, schema, target: row.target, is_exact: row.is_exact })
             })
             .collect()
     }
@@ -315,7 +320,7 @@ impl<'a> Structure<'a> {
         rewrites: &mut Vec<String>,
     ) -> Result<TablePlan> {
         let name = self.transform.route.target_of(&schema.name);
-        let plan = TablePlan { id, schema, target: name };
+        let plan = TablePlan { id, schema, target: name, is_exact: false };
         let shown = catalog::show_create_table(source, &plan.schema.name)?;
         let (deferred, notes) = definition(&shown, &plan, self.target.facts())
             .map_err(|error| error.for_table(&plan.schema.name))?;
@@ -327,6 +332,9 @@ impl<'a> Structure<'a> {
                 target: plan.target.clone(),
                 state: CopyState::Created,
                 deferred: Deferred { indexes: deferred.indexes, foreign_keys: deferred.foreign_keys },
+                start_position: None,
+                is_exact: false,
+                restarts: 0,
                 snapshot_position: None,
                 snapshot_rung: None,
                 row_count: 0,
@@ -352,15 +360,6 @@ fn conflict(names: Vec<String>) -> Result<()> {
     Err(Error::from(ErrorKind::TargetConflict { count: names.len(), names: shown }).on(Side::Target))
 }
 
-fn charset_names(facts: &ServerFacts) -> CharsetNames {
-    let version = facts.version;
-    let number = u32::from(version.0) * 1_00_00 + u32::from(version.1) * 1_00 + u32::from(version.2);
-    match facts.flavor {
-        Flavor::MySql => CharsetNames::of_mysql(number),
-        Flavor::MariaDb => CharsetNames::of_mariadb(number),
-    }
-}
-
 /// Turns the source's definition into the one for the target, and says what changed.
 fn definition(
     shown: &str,
@@ -383,7 +382,7 @@ fn definition(
     let explicit = Explicit {
         table_collation: &plan.schema.collation,
         columns: &columns,
-        names: charset_names(target),
+        names: target.charset_names(),
         mariadb_target: target.flavor == Flavor::MariaDb,
     };
     let rewrites = definition.explicit(&explicit)?;

@@ -12,8 +12,8 @@ use crate::sql::create_table::CharsetNames;
 use crate::sql::statement::{StatementKind, classify_in};
 use crate::sql::{Dialect, quote, stored};
 use crate::stop::StopToken;
+use crate::structure::Structure;
 use crate::structure::definer::Definers;
-use crate::structure::{Structure, charset_names};
 use crate::wire::Connection;
 
 /// An object of the source and what is known of its name on the target.
@@ -61,7 +61,7 @@ impl<'a> ObjectMaker<'a> {
             source: structure.source.control(stop)?,
             control: structure.target.control(stop)?,
             session: structure.target.control(stop)?,
-            names: charset_names(structure.target.facts()),
+            names: structure.target.facts().charset_names(),
             definers: Definers::default(),
             removed_modes: BTreeMap::new(),
             collations: BTreeMap::new(),

@@ -12,8 +12,11 @@
 //! - `chunk`: one row per copied chunk, with the ends of its key range as the source sent them.
 //! - `object`: one row per view, stored program, trigger or event that the task has created or is about to create, so that
 //!   somebody else's object of the same name is never taken for ours.
+//! - `ddl`: one row per schema change that was carried from the log: begun, ended, or left out by an operator. See
+//!   [`SchemaChangeRow`].
 //! - `checkpoint`: one row per apply worker. Row 0 is the coordinator's: the low-water mark. A worker's row holds what it has
 //!   applied since; the set applied in all is the union of the rows.
+//! - `apply_window`: the stretch of log that several workers are applying in parts; none when all that is there is whole.
 //!
 //! The target's binary log carries these rows too (unless the load leaves it out), so that a replica of the target holds
 //! the same progress as the data, and so that a reverse channel can tell our transactions from an application's.
@@ -99,10 +102,15 @@ pub struct TaskRow {
 /// How far the copy of a table is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum CopyState {
+    /// Its definition was changed in the log while rows were copied, or it came from outside of the selection: it will be
+    /// created and copied anew, and nothing of the log is applied to it until then.
+    Restart,
     /// The table was created; chunks may be copied.
     Created,
     /// All chunks are copied.
     Copied,
+    /// The changes up to the converge point are applied: its rows are those of the source at the applied position.
+    Converged,
     /// Its indexes are built.
     Indexed,
 }
@@ -111,14 +119,17 @@ impl CopyState {
     /// Returns the name in the ledger.
     pub fn name(self) -> &'static str {
         match self {
+            CopyState::Restart => "restart",
             CopyState::Created => "created",
             CopyState::Copied => "copied",
+            CopyState::Converged => "converged",
             CopyState::Indexed => "indexed",
         }
     }
 
     fn parse(name: &str) -> Result<Self> {
-        [CopyState::Created, CopyState::Copied, CopyState::Indexed]
+        use CopyState::{Converged, Copied, Created, Indexed, Restart};
+        [Restart, Created, Copied, Converged, Indexed]
             .into_iter()
             .find(|state| state.name() == name)
             .ok_or_else(|| Error::internal(format!("state '{name}' in {SCHEMA}.table_copy is not known")))
@@ -147,6 +158,13 @@ pub struct TableRow {
     pub state: CopyState,
     /// What is still to be built.
     pub deferred: Deferred,
+    /// For a table that was created later than the others: its definition was read after this position, so changes and
+    /// schema changes up to it are in the table already.
+    pub start_position: Option<Position>,
+    /// It is copied from one exact snapshot although its rows can be told apart.
+    pub is_exact: bool,
+    /// How often it was created anew.
+    pub restarts: u32,
     /// For a table that was copied by one exact snapshot: the position of that snapshot. Changes up to it are already in
     /// the rows.
     pub snapshot_position: Option<Position>,
@@ -161,6 +179,58 @@ pub struct TableRow {
     /// How many times a chunk was begun that had been begun before, because a run or a connection had ended in the middle of
     /// it, or because the table was restarted.
     pub chunks_again: u64,
+}
+
+impl TableRow {
+    /// Returns whether the table waits to be created and copied anew. One that waits and has a snapshot position was not on
+    /// the source at that position.
+    pub fn wants_copy(&self) -> bool {
+        self.state == CopyState::Restart && self.snapshot_position.is_none()
+    }
+}
+
+/// How far a schema change is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChangeState {
+    /// It is about to be run, or was run; the real schema tells.
+    Started,
+    /// It was run, and the server changed values to make them fit: an operator must decide.
+    Lossy,
+    /// It was run.
+    Finished,
+    /// An operator has seen to it.
+    Skipped,
+    /// It creates, changes or drops a trigger or an event, which come to the target when the task is completed.
+    HeldBack,
+}
+
+impl ChangeState {
+    fn name(self) -> &'static str {
+        match self {
+            ChangeState::Started => "started",
+            ChangeState::Lossy => "lossy",
+            ChangeState::Finished => "finished",
+            ChangeState::Skipped => "skipped",
+            ChangeState::HeldBack => "held_back",
+        }
+    }
+
+    fn parse(name: &str) -> Result<Self> {
+        use ChangeState::{Finished, HeldBack, Lossy, Skipped, Started};
+        [Started, Lossy, Finished, Skipped, HeldBack]
+            .into_iter()
+            .find(|state| state.name() == name)
+            .ok_or_else(|| Error::internal(format!("state '{name}' in {SCHEMA}.ddl is not known")))
+    }
+}
+
+/// The row of a schema change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SchemaChangeRow {
+    /// How far it is.
+    pub state: ChangeState,
+    /// What the tables looked like before it: a digest of their definitions.
+    pub before_digest: String,
 }
 
 /// The row of a chunk.
@@ -203,7 +273,8 @@ impl Ledger {
             "CREATE TABLE IF NOT EXISTS `__dts__`.`table_copy` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, table_id INT UNSIGNED NOT NULL, source_database VARCHAR(64) NOT NULL, source_table VARCHAR(64) NOT NULL, \
              target_database VARCHAR(64) NOT NULL, target_table VARCHAR(64) NOT NULL, state VARCHAR(32) NOT NULL, \
-             deferred LONGTEXT NOT NULL, snapshot_position LONGTEXT, snapshot_rung VARCHAR(32), chunks_begun INT UNSIGNED NOT NULL DEFAULT 0, \
+             deferred LONGTEXT NOT NULL, start_position LONGTEXT, is_exact TINYINT NOT NULL DEFAULT 0, restarts INT UNSIGNED NOT NULL \
+             DEFAULT 0, snapshot_position LONGTEXT, snapshot_rung VARCHAR(32), chunks_begun INT UNSIGNED NOT NULL DEFAULT 0, \
              chunks_again INT UNSIGNED NOT NULL DEFAULT 0, PRIMARY KEY (task, table_id)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
             "CREATE TABLE IF NOT EXISTS `__dts__`.`chunk` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
              table_id INT UNSIGNED NOT NULL, sequence INT UNSIGNED NOT NULL, lower_bound LONGBLOB, upper_bound LONGBLOB, \
@@ -213,10 +284,16 @@ impl Ledger {
              kind VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, database_name VARCHAR(64) NOT NULL, \
              object_name VARCHAR(64) NOT NULL, PRIMARY KEY (task, kind, database_name, object_name)) \
              ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+            "CREATE TABLE IF NOT EXISTS `__dts__`.`ddl` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
+             gtid VARCHAR(96) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, state VARCHAR(16) NOT NULL, statement LONGTEXT NOT \
+             NULL, before_digest CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, begun_at TIMESTAMP NOT NULL DEFAULT \
+             CURRENT_TIMESTAMP, PRIMARY KEY (task, gtid)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
             "CREATE TABLE IF NOT EXISTS `__dts__`.`checkpoint` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, worker INT UNSIGNED NOT NULL, applied LONGTEXT NOT NULL, PRIMARY KEY (task, worker)) \
              ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
             super::journal::CREATE_TABLE,
+            "CREATE TABLE IF NOT EXISTS `__dts__`.`apply_window` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
+             NULL, up_to LONGTEXT NOT NULL, PRIMARY KEY (task)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
         ] {
             connection.execute(sql, doing)?;
         }
@@ -229,8 +306,8 @@ impl Ledger {
     /// What the target answered.
     pub fn exists(&self, connection: &mut Connection) -> Result<bool> {
         let sql = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = '__dts__' AND TABLE_NAME IN \
-                   ('task', 'table_copy', 'chunk', 'object', 'checkpoint')";
-        Ok(connection.query_row(sql, "looking for the schema __dts__")?.and_then(|row| row.u64(0)) == Some(5))
+                   ('task', 'table_copy', 'chunk', 'object', 'ddl', 'checkpoint')";
+        Ok(connection.query_row(sql, "looking for the schema __dts__")?.and_then(|row| row.u64(0)) == Some(6))
     }
 
     /// Reads the task's row.
@@ -303,7 +380,7 @@ impl Ledger {
             "SELECT t.table_id, t.source_database, t.source_table, t.target_database, t.target_table, t.state, t.deferred, \
              t.snapshot_position, t.chunks_again, (SELECT SUM(row_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
              c.table_id = t.table_id), (SELECT SUM(byte_count) FROM `__dts__`.`chunk` c WHERE c.task = t.task AND \
-             c.table_id = t.table_id), t.snapshot_rung, t.chunks_begun FROM `__dts__`.`table_copy` t WHERE t.task = {} ORDER BY t.table_id",
+             c.table_id = t.table_id), t.snapshot_rung, t.chunks_begun, t.start_position, t.is_exact, t.restarts FROM `__dts__`.`table_copy` t WHERE t.task = {} ORDER BY t.table_id",
             self.literal()
         );
         connection.query(sql, "reading the tables' rows")?.iter().map(table_row).collect()
@@ -314,11 +391,25 @@ impl Ledger {
     /// # Errors
     /// What the target answered.
     pub fn add_table(&self, connection: &mut Connection, row: &TableRow) -> Result<()> {
+        connection.execute(self.table_statement(row)?, "recording a table").map(drop)
+    }
+
+    /// Builds the statement that writes a table's row, whether one is there or not. What is counted from chunks is not written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when what is deferred cannot be written as JSON.
+    pub fn table_statement(&self, row: &TableRow) -> Result<String> {
         let deferred =
             serde_json::to_string(&row.deferred).map_err(|error| Error::internal(error.to_string()))?;
-        let sql = format!(
-            "INSERT INTO `__dts__`.`table_copy` (task, table_id, source_database, source_table, target_database, \
-             target_table, state, deferred) VALUES ({}, {}, {}, {}, {}, {}, '{}', {})",
+        let optional = |position: &Option<Position>| {
+            position
+                .as_ref()
+                .map_or("NULL".to_owned(), |position| quote::string_literal(&position.to_string()))
+        };
+        Ok(format!(
+            "REPLACE INTO `__dts__`.`table_copy` (task, table_id, source_database, source_table, target_database, \
+             target_table, state, deferred, start_position, is_exact, restarts, snapshot_position, snapshot_rung, chunks_begun, \
+             chunks_again) VALUES ({}, {}, {}, {}, {}, {}, '{}', {}, {}, {}, {}, {}, {}, {}, {})",
             self.literal(),
             row.id,
             quote::string_literal(&row.source.database),
@@ -327,8 +418,92 @@ impl Ledger {
             quote::string_literal(&row.target.table),
             row.state.name(),
             quote::string_literal(&deferred),
+            optional(&row.start_position),
+            u8::from(row.is_exact),
+            row.restarts,
+            optional(&row.snapshot_position),
+            row.snapshot_rung.map_or("NULL".to_owned(), |rung| quote::string_literal(rung.name())),
+            row.chunks_begun,
+            row.chunks_again,
+        ))
+    }
+
+    /// Builds the statements that take a table's row and those of its chunks away.
+    pub fn forget_table_statements(&self, id: u32) -> [String; 2] {
+        ["table_copy", "chunk"].map(|table| {
+            format!("DELETE FROM `__dts__`.`{table}` WHERE task = {} AND table_id = {id}", self.literal())
+        })
+    }
+
+    /// Writes the row of a table that was created anew, and forgets its chunks, in one transaction.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn restart_table(&self, connection: &mut Connection, row: &TableRow) -> Result<()> {
+        let [_, chunks] = self.forget_table_statements(row.id);
+        let sql = format!("BEGIN; {chunks}; {}; COMMIT", self.table_statement(row)?);
+        connection.execute(sql, "recording that a table is copied anew").map(drop)
+    }
+
+    /// Records that the changes up to the converge point are applied to all tables that were copied.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn set_converged(&self, connection: &mut Connection) -> Result<()> {
+        let sql = format!(
+            "UPDATE `__dts__`.`table_copy` SET state = '{}' WHERE task = {} AND state = '{}'",
+            CopyState::Converged.name(),
+            self.literal(),
+            CopyState::Copied.name()
         );
-        connection.execute(sql, "recording a table").map(drop)
+        connection.execute(sql, "recording that tables have converged").map(drop)
+    }
+
+    /// Reads the row of a schema change; `gtid` as it prints.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn schema_change(&self, connection: &mut Connection, gtid: &str) -> Result<Option<SchemaChangeRow>> {
+        let sql = format!(
+            "SELECT state, before_digest FROM `__dts__`.`ddl` WHERE task = {} AND gtid = '{gtid}'",
+            self.literal()
+        );
+        connection
+            .query_row(sql, "reading a schema change's row")?
+            .map(|row| {
+                let state = ChangeState::parse(&row.string(0))?;
+                Ok(SchemaChangeRow { state, before_digest: row.string(1) })
+            })
+            .transpose()
+    }
+
+    /// Builds the statement that records how far a schema change is; `statement` is the source's text.
+    pub fn schema_change_statement(&self, gtid: &str, row: &SchemaChangeRow, statement: &str) -> String {
+        format!(
+            "INSERT INTO `__dts__`.`ddl` (task, gtid, state, statement, before_digest) VALUES ({}, '{gtid}', '{state}', {}, \
+             '{}') ON DUPLICATE KEY UPDATE state = '{state}'",
+            self.literal(),
+            quote::string_literal(statement),
+            row.before_digest,
+            state = row.state.name(),
+        )
+    }
+
+    /// Becomes the only session that changes the schema for the task, for as long as it lives; waits for `seconds`. Returns
+    /// the number of the session that holds the lock when it was not given.
+    ///
+    /// A schema change goes on when its client is gone. What it leaves must not be looked at before it has ended.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn lock_schema(&self, connection: &mut Connection, seconds: u32) -> Result<Option<u64>> {
+        let name = self.lock_name(":ddl");
+        let row = connection.query_row(
+            format!("SELECT GET_LOCK({name}, {seconds}), IS_USED_LOCK({name})"),
+            "becoming the only one",
+        )?;
+        let taken = row.as_ref().and_then(|row| row.u64(0)) == Some(1);
+        Ok(if taken { None } else { Some(row.and_then(|row| row.u64(1)).unwrap_or(0)) })
     }
 
     /// Reads which objects of a kind the task has created, or was about to create, by their names on the target.
@@ -349,13 +524,17 @@ impl Ledger {
     /// # Errors
     /// What the target answered.
     pub fn add_object(&self, connection: &mut Connection, kind: ObjectKind, name: &TableName) -> Result<()> {
-        let sql = format!(
+        connection.execute(self.object_statement(kind, name), "recording an object").map(drop)
+    }
+
+    /// Builds the statement that records an object.
+    pub fn object_statement(&self, kind: ObjectKind, name: &TableName) -> String {
+        format!(
             "INSERT IGNORE INTO `__dts__`.`object` (task, kind, database_name, object_name) VALUES ({}, '{kind}', {}, {})",
             self.literal(),
             quote::string_literal(&name.database),
             quote::string_literal(&name.table),
-        );
-        connection.execute(sql, "recording an object").map(drop)
+        )
     }
 
     /// Takes an object's record back; after it was dropped.
@@ -368,13 +547,18 @@ impl Ledger {
         kind: ObjectKind,
         name: &TableName,
     ) -> Result<()> {
-        let sql = format!(
+        let sql = self.forget_object_statement(kind, name);
+        connection.execute(sql, "taking an object's record back").map(drop)
+    }
+
+    /// Builds the statement that takes an object's record back.
+    pub fn forget_object_statement(&self, kind: ObjectKind, name: &TableName) -> String {
+        format!(
             "DELETE FROM `__dts__`.`object` WHERE task = {} AND kind = '{kind}' AND database_name = {} AND object_name = {}",
             self.literal(),
             quote::string_literal(&name.database),
             quote::string_literal(&name.table),
-        );
-        connection.execute(sql, "taking an object's record back").map(drop)
+        )
     }
 
     /// Moves a table to a state.
@@ -556,6 +740,33 @@ impl Ledger {
         connection.execute(sql, "gathering the checkpoint").map(drop)
     }
 
+    /// Reads which stretch of the log several workers were applying in parts: the transactions in it.
+    ///
+    /// # Errors
+    /// What the target answered, or a set that cannot be read.
+    pub fn apply_window(&self, connection: &mut Connection) -> Result<Option<GtidSet>> {
+        let sql = format!("SELECT up_to FROM `__dts__`.`apply_window` WHERE task = {}", self.literal());
+        connection
+            .query_row(sql, "reading the window under way")?
+            .map(|row| GtidSet::parse(&row.string(0)))
+            .transpose()
+    }
+
+    /// Builds the statement that records that workers begin to apply these transactions in parts. It is durable before any
+    /// part is.
+    pub fn begin_window_statement(&self, transactions: &GtidSet) -> String {
+        format!(
+            "INSERT INTO `__dts__`.`apply_window` (task, up_to) VALUES ({}, {}) ON DUPLICATE KEY UPDATE up_to = VALUES(up_to)",
+            self.literal(),
+            quote::string_literal(&transactions.to_string())
+        )
+    }
+
+    /// Builds the statement that ends a window; it belongs into the transaction that records it as applied.
+    pub fn end_window_statement(&self) -> String {
+        format!("DELETE FROM `__dts__`.`apply_window` WHERE task = {}", self.literal())
+    }
+
     /// Makes this session the only one that applies changes for the task as that worker, for as long as it lives; waits for
     /// `seconds`. Worker 0 is the coordinator: whoever has its lock is the only applier.
     ///
@@ -589,10 +800,11 @@ impl Ledger {
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
         let task = self.literal();
-        let sql: Vec<String> = ["chunk", "table_copy", "object", "checkpoint", "cutover", "task"]
-            .iter()
-            .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
-            .collect();
+        let sql: Vec<String> =
+            ["chunk", "table_copy", "object", "ddl", "apply_window", "checkpoint", "cutover", "task"]
+                .iter()
+                .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
+                .collect();
         connection.execute(format!("BEGIN; {}; COMMIT", sql.join("; ")), "removing the task's rows").map(drop)
     }
 
@@ -637,6 +849,9 @@ fn table_row(row: &TextRow) -> Result<TableRow> {
         snapshot_rung: row.text(11).and_then(|name| Rung::parse(&name)),
         chunks_begun: row.u64(12).and_then(|number| u32::try_from(number).ok()).unwrap_or(0),
         chunks_again: row.u64(8).unwrap_or(0),
+        start_position: row.text(13).map(|text| position(&text)).transpose()?,
+        is_exact: row.u64(14) == Some(1),
+        restarts: row.u64(15).and_then(|times| u32::try_from(times).ok()).unwrap_or(0),
         row_count: row.u64(9).unwrap_or(0),
         byte_count: row.u64(10).unwrap_or(0),
     })

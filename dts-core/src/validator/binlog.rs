@@ -1,6 +1,7 @@
 //! The source's binary log: does it hold every change, as rows, whole.
 use crate::error::Side;
 use crate::server::{Flavor, ServerFacts, ServerVersion};
+use crate::source::log_age;
 use crate::stop::StopToken;
 use crate::validator::finding::Verdict;
 use crate::validator::fix;
@@ -58,8 +59,9 @@ pub(super) const CHECKS: &[Check] = &[
         GROUP,
         "binlog_retention",
         binlog_retention,
-        "The source keeps its binary log at least 6 hours and twice as long as the copy is estimated to take. Warns otherwise. \
-         An Aliyun RDS that does not say keeps 18 hours.",
+        "The source keeps its binary log at least 6 hours and twice as long as the copy is estimated to take. Warns otherwise, \
+         also when the oldest file that is left shows that it does not, whatever is configured. An Aliyun RDS that does not say \
+         keeps 18 hours.",
     ),
     Check::warns(
         GROUP,
@@ -227,7 +229,22 @@ fn retention_hours(kind: EndpointKind, facts: &ServerFacts) -> (Option<f64>, boo
     }
 }
 
-fn binlog_retention(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
+/// Returns how old the oldest log file is, when older ones were removed: that long the source really keeps its log.
+/// `None` where nothing was removed yet, or where the source does not tell.
+fn kept_hours(survey: &Survey, stop: &StopToken) -> Result<Option<f64>, Blocked> {
+    match log_age::oldest(survey.source()?, stop) {
+        Ok(Some(oldest)) if !oldest.is_first() => Ok(oldest.age.map(|age| age.as_secs_f64() / 3600.0)),
+        Ok(_) => Ok(None),
+        // The account may not, or a proxy does not pass it on: source_privileges and others say so.
+        Err(error) if error.server_error().is_some() => {
+            log::debug!("the age of the binary log is not known: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn binlog_retention(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
     const LEAST_HOURS: f64 = 6.0;
     let Some(facts) = source(survey)? else { return Ok(Verdict::not_needed(NO_BINLOG)) };
     let kind = survey.kind(Side::Source);
@@ -236,6 +253,13 @@ fn binlog_retention(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> 
     let wanted = LEAST_HOURS.max(2.0 * copy_hours);
     let expected = format!("at least {wanted:.0} h (the copy takes about {copy_hours:.1} h)");
     let (hours, is_said) = retention_hours(kind, facts);
+    let kept = kept_hours(survey, stop)?;
+    if let Some(kept) = kept.filter(|kept| *kept < wanted && hours.is_none_or(|hours| hours >= wanted)) {
+        return Ok(Verdict::warn(expected, format!("the oldest file is {kept:.1} h old, and older ones are gone"))
+            .message("whatever is configured, something removes them: the disk's limit, a backup's schedule, or somebody by hand")
+            .fix("Find out what removes them (a PURGE in a job, the local log space of a managed instance), and let it wait until \
+                  the task has ended."));
+    }
     let Some(hours) = hours else { return Ok(Verdict::pass(expected, "kept until removed by hand")) };
     let actual =
         if is_said { format!("{hours:.1} h") } else { format!("not told; RDS's default is {hours:.0} h") };

@@ -15,6 +15,7 @@ mod definitions;
 mod finding;
 mod fix;
 mod grants;
+mod longest_row;
 mod objects;
 mod options;
 mod parallel;

@@ -9,6 +9,7 @@ use crate::stop::StopToken;
 use crate::validator::definitions::ProgramKind;
 use crate::validator::finding::Verdict;
 use crate::validator::fix::{self, count, few};
+use crate::validator::longest_row;
 use crate::validator::options::EndpointKind;
 use crate::validator::plan::{self, WriteMethod, size};
 use crate::validator::registry::Check;
@@ -30,8 +31,9 @@ pub(super) const CHECKS: &[Check] = &[
         GROUP,
         "max_allowed_packet",
         max_allowed_packet,
-        "The target's max_allowed_packet is at least 4 MiB (fails otherwise), at least the source's, and at least twice the \
-         longest average row of a selected table (warns otherwise).",
+        "The target's max_allowed_packet is at least 4 MiB and more than the longest row seen (fails otherwise), at least the \
+         source's, and at least twice the longest row seen and the longest average row of a selected table (warns otherwise). Rows \
+         are looked at where columns hold megabytes: a few megabytes at either end of up to 20 tables.",
     ),
     Check::warns(
         GROUP,
@@ -182,7 +184,7 @@ fn lower_case_table_names(survey: &Survey, _: &StopToken) -> Result<Verdict, Blo
     Ok(verdict.message(message).fix(how))
 }
 
-fn max_allowed_packet(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
+fn max_allowed_packet(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
     const LEAST: u64 = 4 << 20;
     let (source, target) = (survey.facts(Side::Source)?, survey.facts(Side::Target)?);
     let name = "max_allowed_packet";
@@ -190,16 +192,19 @@ fn max_allowed_packet(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked
         return Ok(Verdict::hidden("at least 4 MiB and the source's", name));
     };
     let of_source = source.number(name).unwrap_or(LEAST);
-    let average = |table: &crate::data::TableSchema| table.data_bytes / table.rows_estimated.max(1);
+    let seen = longest_row::look(survey, stop)?;
     // A table of few rows has pages, not rows, of that size.
-    let longest = survey
+    let average = survey
         .source_objects()?
         .tables
         .iter()
         .filter(|table| table.rows_estimated >= 100)
-        .max_by_key(|table| average(table));
-    let row = longest.map_or(0, average);
-    let wanted = LEAST.max(of_source).max(2 * row);
+        .max_by_key(|table| longest_row::average(table))
+        .map(|table| (&table.name, longest_row::average(table)));
+    let seen = seen.as_ref().map(|row| (&row.table, row.bytes));
+    let row = seen.into_iter().chain(average).max_by_key(|(_, bytes)| *bytes);
+    let row_bytes = row.map_or(0, |(_, bytes)| bytes);
+    let wanted = LEAST.max(of_source).max(2 * row_bytes);
     let expected = format!("at least {}", size(wanted));
     let fix = fix::set_variable(survey.kind(Side::Target), target, name, &wanted.to_string(), ALWAYS);
     let actual = size(of_target);
@@ -209,10 +214,22 @@ fn max_allowed_packet(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked
             .fix(fix)
             .not_ignorable("rows would be refused in the middle of the load"));
     }
-    if of_target < 2 * row {
-        let table = longest.map(|table| table.name.to_string()).unwrap_or_default();
+    if let Some((table, bytes)) = seen.filter(|(_, bytes)| of_target <= *bytes) {
+        return Ok(Verdict::fail(expected, actual)
+            .message(format!(
+                "a row of {table} has {}: a change of it does not fit into one statement",
+                size(bytes)
+            ))
+            .fix(fix)
+            .objects([table]));
+    }
+    if let Some((table, bytes)) = row.filter(|(_, bytes)| of_target < 2 * bytes) {
+        let what = if seen.is_some_and(|seen| seen == (table, bytes)) { "up to" } else { "on average" };
         return Ok(Verdict::warn(expected, actual)
-            .message(format!("rows of {table} are {} on average; the longest may not fit", size(row)))
+            .message(format!(
+                "rows of {table} have {what} {}; with escapes the longest may not fit",
+                size(bytes)
+            ))
             .fix(fix)
             .objects([table]));
     }

@@ -77,7 +77,6 @@ fn target_space(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
     survey.facts(Side::Target)?;
     let plan = plan::estimated(&survey.options, survey.source_objects()?, plan::write_method(survey));
     let needed = plan.target_bytes;
-    let expected = format!("{} free", size(needed));
     let mut connection = survey.connect(Side::Target, stop)?;
     // Sizes are in KiB. Only MariaDB has this table, as a plugin; others answer 1109 (unknown table) or 1044, 1142.
     let sql = "SELECT d.Available FROM information_schema.DISKS d WHERE @@datadir LIKE CONCAT(d.Path, '%') ORDER BY \
@@ -93,15 +92,21 @@ fn target_space(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
         }
         _ => "Free space on the target, or give it a larger disk.",
     };
+    Ok(space(needed, free, fix))
+}
+
+/// Judges the free space; `None` where the target does not tell it.
+fn space(needed: u64, free: Option<u64>, fix: &str) -> Verdict {
+    let expected = format!("{} free", size(needed));
     match free {
-        Some(free) if free < needed => Ok(Verdict::fail(expected, format!("{} free", size(free)))
+        Some(free) if free < needed => Verdict::fail(expected, format!("{} free", size(free)))
             .message("the target would be full before the copy ends")
-            .fix(fix)),
-        Some(free) => Ok(Verdict::pass(expected, format!("{} free", size(free)))),
-        None if needed < 1 << 30 => Ok(Verdict::pass(expected, "the target does not tell its free space")),
-        None => Ok(Verdict::warn(expected, "the target does not tell its free space")
+            .fix(fix),
+        Some(free) => Verdict::pass(expected, format!("{} free", size(free))),
+        None if needed < 1 << 30 => Verdict::pass(expected, "the target does not tell its free space"),
+        None => Verdict::warn(expected, "the target does not tell its free space")
             .message("1.2 times the data and indexes, and the binary log of the load, must fit")
-            .fix(format!("Look at the target's free disk space. {fix}"))),
+            .fix(format!("Look at the target's free disk space. {fix}")),
     }
 }
 
@@ -261,4 +266,24 @@ fn spatial(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
 fn partitioned(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
     let tables = tables_where(survey, |table| table.partitioned)?;
     informative(survey, "partitions", tables, "not every kind of partition exists in another flavor")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::space;
+    use crate::validator::ItemResult;
+
+    /// Only a MariaDB with its plugin DISKS tells its free space, and the disks of test servers are large.
+    #[test]
+    fn the_target_must_have_room() {
+        let gib = 1 << 30;
+        let full = space(10 * gib, Some(10 * gib - 1), "Free space.");
+        assert!(
+            full.result == ItemResult::Fail && full.fix == "Free space." && full.actual == "9.9 GiB free",
+            "{full:?}"
+        );
+        assert_eq!(space(10 * gib, Some(10 * gib), "").result, ItemResult::Pass);
+        assert_eq!(space(10 * gib, None, "").result, ItemResult::Warn);
+        assert_eq!(space(gib - 1, None, "").result, ItemResult::Pass);
+    }
 }

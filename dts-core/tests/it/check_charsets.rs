@@ -12,6 +12,9 @@ use dts_testbed::Server;
 
 use crate::support::{Generation, Pair, connection};
 
+/// Key, three values and a label, in HEX.
+type HexRow = (String, Option<String>, Option<String>, Option<String>, Option<String>);
+
 fn charsets(server: &Server) -> BTreeSet<String> {
     let names: Vec<String> = server.query("SELECT CHARACTER_SET_NAME FROM information_schema.CHARACTER_SETS");
     names.into_iter().map(|name| name.replace("utf8mb3", "utf8")).filter(|name| name != "binary").collect()
@@ -48,7 +51,7 @@ fn check_of_every_character_set() {
     pair.target.exec("SET sql_mode = ''; CREATE DATABASE c");
     for name in &common {
         let (_, create): (String, String) = pair.source.query_one(&format!("SHOW CREATE TABLE c.t_{name}"));
-        let rows: Vec<(String, Option<String>, Option<String>, Option<String>, Option<String>)> =
+        let rows: Vec<HexRow> =
             pair.source.query(&format!("SELECT HEX(k), HEX(v), HEX(w), e+0, HEX(c) FROM c.t_{name}"));
         let bytes = |hex: &Option<String>| hex.as_ref().map_or("NULL".to_owned(), |hex| format!("x'{hex}'"));
         let rows: Vec<String> = rows

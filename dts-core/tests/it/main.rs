@@ -2,17 +2,21 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 #![allow(clippy::print_stderr, reason = "seeds and figures belong into a test's output")]
 mod apply;
+mod apply_windows;
 mod binlog_decode;
 mod cascades;
 mod check;
 mod check_charsets;
 mod check_live;
 mod check_structure;
+mod chunks;
 mod connect;
 mod cutover;
+mod ddl;
 mod divergence;
 mod key_identity;
 mod keyless;
+mod load_sessions;
 mod migrate;
 mod spool;
 mod structure;
@@ -23,3 +27,4 @@ mod validate;
 mod validate_docs;
 mod validate_faults;
 mod validate_items;
+mod validate_looks;

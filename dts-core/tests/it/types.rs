@@ -203,3 +203,34 @@ fn every_type_new_to_new() {
 fn every_type_by_insert() {
     every_type(Generation::New, LoadMethod::Insert);
 }
+
+/// Every type that `docs/types.md` speaks of is a column here.
+#[test]
+fn every_line_of_the_document_is_a_column() {
+    let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/types.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let is_there = |word: &str| {
+        COLUMNS
+            .iter()
+            .chain(COLUMNS_NEW)
+            .any(|(definition, _)| definition.split([' ', '(']).any(|part| part == word))
+    };
+    let mut lines = 0;
+    for line in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| type")) {
+        let name = line.split('|').nth(1).unwrap().trim();
+        lines += 1;
+        let types: Vec<&str> = match name {
+            "TINYINT ... BIGINT, UNSIGNED, ZEROFILL" => {
+                vec!["TINYINT", "SMALLINT", "MEDIUMINT", "INT", "BIGINT", "UNSIGNED", "ZEROFILL"]
+            }
+            "GEOMETRY and subtypes" => vec!["GEOMETRY", "POINT"],
+            "generated columns" => vec!["GENERATED"],
+            "invisible columns" => vec!["INVISIBLE"],
+            _ => name.split(", ").map(|name| name.split('(').next().unwrap()).collect(),
+        };
+        for word in types {
+            assert!(is_there(word), "no column is of {word}, of the line {line}");
+        }
+    }
+    assert!(lines >= 18, "{lines} lines");
+}

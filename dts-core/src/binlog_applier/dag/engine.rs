@@ -157,7 +157,6 @@ impl Engine for DagEngine {
 
     fn flush(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
         self.reap(coordinator);
-        coordinator.count_conflicts(self.graph.take_conflict_count());
         self.dispatch(coordinator);
         Ok(())
     }

@@ -40,7 +40,6 @@ pub(in super::super) struct Graph<T> {
     keys: HashMap<u64, KeyState>,
     spaces: HashMap<u64, SpaceState>,
     byte_count: usize,
-    conflict_count: u64,
 }
 
 #[derive(Debug)]
@@ -85,7 +84,6 @@ impl<T> Default for Graph<T> {
             keys: HashMap::new(),
             spaces: HashMap::new(),
             byte_count: 0,
-            conflict_count: 0,
         }
     }
 }
@@ -112,8 +110,6 @@ impl<T> Graph<T> {
         }
         if before.is_empty() {
             self.ready.insert(number);
-        } else {
-            self.conflict_count += 1;
         }
         self.byte_count += byte_count;
         let waits_for = before.len();
@@ -243,11 +239,6 @@ impl<T> Graph<T> {
     /// Returns how many bytes the transactions have that are not committed, as they were given to [`push`](Self::push).
     pub(in super::super) fn byte_count(&self) -> usize {
         self.byte_count
-    }
-
-    /// Returns how many transactions had to wait for another since this was last asked.
-    pub(in super::super) fn take_conflict_count(&mut self) -> u64 {
-        std::mem::take(&mut self.conflict_count)
     }
 }
 

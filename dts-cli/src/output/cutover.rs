@@ -1,0 +1,36 @@
+//! What a cut-over saw, for people.
+use dts_core::cutover::CutoverStep;
+
+use super::json::CutoverDocument;
+
+/// Returns a step as soon as it is done.
+pub(crate) fn step(step: &CutoverStep) -> String {
+    let mut lines = step.saw.iter();
+    let first = lines.next().map(String::as_str).unwrap_or_default();
+    let mut text = format!("{:<13} {:>8.3} s  {first}", step.name.name(), step.took.as_secs_f64());
+    for line in lines {
+        text.push_str(&format!("\n{:<26}{line}", ""));
+    }
+    text
+}
+
+/// Returns how it ended and what is next.
+pub(crate) fn done(document: &CutoverDocument) -> String {
+    let task = &document.task;
+    if document.dry_run {
+        return format!("{task}: nothing was changed. Next: dts cutover {task} without --dry-run");
+    }
+    let mut text = format!("{task}: the target is open");
+    match document.write_stop_seconds {
+        Some(seconds) => text.push_str(&format!("; writes stopped for {seconds:.3} s")),
+        None => text.push_str("; an earlier call had closed the source"),
+    }
+    let mut line = |name: &str, value: &str| text.push_str(&format!("\n  {name:<16} {value}"));
+    line("source position", document.source_position.as_deref().unwrap_or("-"));
+    line("target position", document.target_position.as_deref().unwrap_or("-"));
+    for rewrite in &document.rewrites {
+        line("rewritten", rewrite);
+    }
+    text.push_str("\nnext: start the application against the target; the source stays closed");
+    text
+}

@@ -1,0 +1,351 @@
+//! The engine for being far behind: a stretch of the log at a time, each row written once.
+//!
+//! A *window* is a run of whole transactions, bounded in bytes, reduced to what each row was before it and is after it
+//! ([`window`]). All workers write it at once, each the rows of its share ([`write`]), while the next window fills. A
+//! hundred updates of one row are one.
+//!
+//! # Why it is right
+//! The target is as the source was before the window (or, before the converge point, rows may be newer). Transactions of the
+//! window touch certain rows; what these are after the window follows from the last image of each alone, and other rows are
+//! not touched. Between begin and end of the window the target is like no state of the source; nobody reads it then.
+//!
+//! # Why each transaction is applied exactly once
+//! The parts of a window are several target transactions, so that a crash may leave it half done. Therefore:
+//! 1. All workers execute their parts, and every answer is verified; nothing is committed. What does not fit ends it here,
+//!    without a trace, and the same transactions are then applied one by one, which finds the culprit or clears it.
+//! 2. The ledger records, durably, which transactions the window holds.
+//! 3. The workers commit. Then the inserts that had to wait for all deletes, if any.
+//! 4. The coordinator's own transaction writes what counts once each (tables without a key, images that do not hold all
+//!    columns), records the window as applied in row 0, and takes the record of step 2 back.
+//!
+//! After a crash before step 2 or after step 4 there is nothing to mend. In between, each row of the window is either as
+//! before it or as after it, or (deleted, its insert still to come) not there; the rows of step 4 are as before. The next life
+//! finds the record, reads the same transactions again, and writes *what each touched row is after the window, whatever it
+//! was*: which is right from all three. They had been verified in step 1, so nothing is papered over that was not already
+//! found right. This window must hold all recorded transactions before it may be written, because a row that is as after it
+//! cannot be followed through the middle of it; it may hold more, such as those that another server sends between them.
+//! From then on everything is strict again. The record is written before the converge point, too: a half window could
+//! otherwise reach past that point.
+//!
+//! Small windows, and all windows of a single worker, are one target transaction with that worker's row of the checkpoint.
+//!
+//! # Large transactions
+//! One that is larger than a quarter of a window goes, reduced in pieces, through one worker in one target transaction.
+mod window;
+mod write;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::data::{GtidSet, TableName};
+use crate::error::{Error, ErrorKind, Result, Side};
+
+use super::ApplyMode;
+use super::change::{Change, TransactionPart};
+use super::coordinator::Coordinator;
+use super::dag::Rules;
+use super::engine::Engine;
+use super::worker::{Committed, Divergence, Job, Worker};
+use window::Window;
+
+/// Memory that a window holds at most. Two are there at a time: one fills while the other is written.
+const WINDOW_BYTES_MAX: usize = 40 << 20;
+/// A window that is smaller waits for more, as long as more comes.
+const WINDOW_BYTES_MIN: usize = 4 << 20;
+/// A transaction that is larger goes in pieces.
+const TRANSACTION_BYTES_MAX: usize = WINDOW_BYTES_MAX / 4;
+/// Size of such a piece.
+const PIECE_BYTES: usize = 4 << 20;
+/// Pieces that are with the worker or on their way to it.
+const PIECES_UNDER_WAY: usize = 2;
+/// A window of fewer rows is not worth a meeting of all workers.
+const SHARED_ROWS_MIN: usize = 400;
+/// How long one wait for the workers lasts before the stop token is looked at.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Applies window by window.
+pub(super) struct EpochEngine {
+    rules: Rules,
+    workers: usize,
+    filling: Window,
+    /// The transaction under way.
+    parts: Vec<TransactionPart>,
+    parts_bytes: usize,
+    /// The transaction under way goes in pieces; this is the next one.
+    piece: Option<Window>,
+    /// Tables whose images do not hold all columns.
+    in_order: HashSet<TableName>,
+    stage: Stage,
+    /// What an earlier life has left half done: the window that fills must hold all of it.
+    half_done: Option<GtidSet>,
+    /// The transactions of the last window that was begun.
+    launched: GtidSet,
+}
+
+/// How far the window is that is being written.
+enum Stage {
+    /// There is none, or a worker does all of it.
+    Idle,
+    /// The workers execute their parts.
+    Executing(Arc<Window>, Rigour),
+    /// The workers commit them.
+    Committing(Arc<Window>, Rigour),
+    /// The workers insert what had to wait.
+    Inserting(Arc<Window>),
+}
+
+/// Whether every change must fit the row that it finds.
+#[derive(Clone, Copy)]
+struct Rigour {
+    strict: bool,
+    /// Of the changes in order, which are never half done.
+    rules: Rules,
+}
+
+impl EpochEngine {
+    /// `workers`: how many share a window. `half_done`: what an earlier life has left.
+    pub(super) fn new(rules: Rules, workers: usize, half_done: Option<GtidSet>) -> Self {
+        EpochEngine {
+            rules,
+            workers,
+            filling: Window::default(),
+            parts: Vec::new(),
+            parts_bytes: 0,
+            piece: None,
+            in_order: HashSet::new(),
+            stage: Stage::Idle,
+            half_done,
+            launched: GtidSet::new(),
+        }
+    }
+
+    /// Whether rows are exactly as the log says.
+    fn is_strict(&self) -> bool {
+        self.rules.mode == ApplyMode::Strict && self.half_done.is_none()
+    }
+
+    /// Returns whether the window that fills may be written.
+    fn may_close(&self, coordinator: &Coordinator<'_>) -> bool {
+        self.half_done.as_ref().is_none_or(|half_done| {
+            coordinator.applied().union(&self.filling.committed.done).contains_set(half_done)
+        })
+    }
+
+    /// Moves the window under way as far as it goes without waiting; returns whether none is left.
+    fn advance(&mut self, coordinator: &mut Coordinator<'_>) -> Result<bool> {
+        loop {
+            while coordinator.settle(Duration::ZERO)?.is_some() {}
+            if coordinator.pool().busy() > 0 {
+                return Ok(false);
+            }
+            match std::mem::replace(&mut self.stage, Stage::Idle) {
+                Stage::Idle => return Ok(true),
+                Stage::Executing(window, rigour) => {
+                    coordinator.begin_window(&window.committed.done)?;
+                    self.submit_all(coordinator, |_| {
+                        Box::new(|worker| worker.commit_part().map(|()| Committed::default()))
+                    });
+                    self.stage = Stage::Committing(window, rigour);
+                }
+                Stage::Committing(window, rigour) if write::has_second_phase(&window) => {
+                    self.submit_all(coordinator, |share| {
+                        let window = window.clone();
+                        Box::new(move |worker| {
+                            write::second_phase(&window, share, rigour.strict, worker)?;
+                            worker.commit_part().map(|()| Committed::default())
+                        })
+                    });
+                    self.stage = Stage::Inserting(window);
+                }
+                Stage::Committing(window, _) | Stage::Inserting(window) => {
+                    let rules = self.rules;
+                    coordinator
+                        .end_window(&window.committed, |worker| write::in_order(&window, rules, worker))?;
+                }
+            }
+        }
+    }
+
+    fn submit_all(&self, coordinator: &mut Coordinator<'_>, job: impl Fn(write::Share) -> Job) {
+        for worker in 0..self.workers {
+            coordinator.submit(worker, job((worker as u64, self.workers as u64)));
+        }
+    }
+
+    /// Waits until no window is under way.
+    fn settle(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
+        while !self.advance(coordinator)? {
+            coordinator.settle(PATIENCE)?;
+            coordinator.check_stop()?;
+        }
+        Ok(())
+    }
+
+    /// Begins to write the window that fills. Only when none is under way.
+    fn launch(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
+        if self.filling.is_empty() {
+            return Ok(());
+        }
+        let rigour = Rigour { strict: self.is_strict(), rules: self.rules };
+        let was_half_done = self.half_done.take().is_some();
+        self.filling.committed.rows_written = self.filling.row_count() as u64;
+        let window = Arc::new(std::mem::take(&mut self.filling));
+        self.launched.clone_from(&window.committed.done);
+        if !was_half_done && (self.workers == 1 || window.row_count() < SHARED_ROWS_MIN) {
+            coordinator.submit(
+                0,
+                Box::new(move |worker| {
+                    let divergences = write_whole(&window, rigour, worker)?;
+                    worker.commit(&window.committed.done)?;
+                    Ok(Committed { divergences, ..window.committed.clone() })
+                }),
+            );
+            return Ok(());
+        }
+        self.submit_all(coordinator, |share| {
+            let window = window.clone();
+            Box::new(move |worker| {
+                write::first_phase(&window, share, rigour.strict, worker).map(|()| Committed::default())
+            })
+        });
+        self.stage = Stage::Executing(window, rigour);
+        Ok(())
+    }
+
+    /// Writes what there is as soon as possible.
+    fn close(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
+        self.settle(coordinator)?;
+        self.launch(coordinator)
+    }
+
+    /// Tables whose images do not hold all columns are in order from now on; what was reduced of them is written first.
+    fn look_for_partial_images(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
+        let is_new = |change: &&Change| {
+            !change.table.in_order
+                && !self.in_order.contains(&change.table.source)
+                && window::is_partial(change)
+        };
+        let changes = self.parts.iter().flat_map(|part| &part.changes);
+        let found: HashSet<TableName> =
+            changes.filter(is_new).map(|change| change.table.source.clone()).collect();
+        if found.iter().any(|table| self.filling.has_rows_of(table)) {
+            if self.half_done.is_some() {
+                return Err(Error::internal("a window that was begun is not the same any more"));
+            }
+            self.close(coordinator)?;
+        }
+        self.in_order.extend(found);
+        Ok(())
+    }
+
+    /// Takes the waiting parts of a transaction that goes in pieces.
+    fn take_piece(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
+        if self.piece.is_none() {
+            self.close(coordinator)?;
+            self.settle(coordinator)?;
+            self.launched = GtidSet::new();
+            self.parts.iter().for_each(|part| part.span.add_to(&mut self.launched));
+        }
+        self.look_for_partial_images(coordinator)?;
+        let strict = self.is_strict();
+        for part in std::mem::take(&mut self.parts) {
+            let last = part.last;
+            let piece = self.piece.get_or_insert_default();
+            piece.take(part, &self.in_order, strict)?;
+            if last || piece.bytes >= PIECE_BYTES {
+                while coordinator.pool().waiting(0) >= PIECES_UNDER_WAY {
+                    coordinator.settle(PATIENCE)?;
+                    coordinator.check_stop()?;
+                }
+                let mut piece = std::mem::take(piece);
+                let mut committed = std::mem::take(&mut piece.committed);
+                committed.rows_written = piece.row_count() as u64;
+                let rigour = Rigour { strict, rules: self.rules };
+                coordinator.submit(
+                    0,
+                    Box::new(move |worker| {
+                        committed.divergences = write_whole(&piece, rigour, worker)?;
+                        if last {
+                            worker.commit(&committed.done)?;
+                        }
+                        Ok(committed)
+                    }),
+                );
+            }
+            if last {
+                self.piece = None;
+                self.parts_bytes = 0;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a window by one worker, without a commit.
+fn write_whole(window: &Window, rigour: Rigour, worker: &mut Worker) -> Result<Vec<Divergence>> {
+    write::first_phase(window, (0, 1), rigour.strict, worker)?;
+    write::second_phase(window, (0, 1), rigour.strict, worker)?;
+    write::in_order(window, rigour.rules, worker)
+}
+
+impl Engine for EpochEngine {
+    fn take(&mut self, coordinator: &mut Coordinator<'_>, part: TransactionPart) -> Result<()> {
+        self.advance(coordinator)?;
+        self.parts_bytes += part.changes.iter().map(Change::byte_count).sum::<usize>();
+        let last = part.last;
+        self.parts.push(part);
+        if self.piece.is_some() || self.parts_bytes > TRANSACTION_BYTES_MAX && self.half_done.is_none() {
+            return self.take_piece(coordinator);
+        }
+        if !last {
+            return Ok(());
+        }
+        self.look_for_partial_images(coordinator)?;
+        self.parts_bytes = 0;
+        let strict = self.is_strict();
+        for part in std::mem::take(&mut self.parts) {
+            self.filling.take(part, &self.in_order, strict)?;
+        }
+        if self.may_close(coordinator) {
+            if self.filling.bytes >= WINDOW_BYTES_MAX {
+                self.close(coordinator)?;
+            } else if self.filling.bytes >= WINDOW_BYTES_MIN && self.advance(coordinator)? {
+                self.launch(coordinator)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
+        if self.advance(coordinator)? && self.may_close(coordinator) {
+            self.launch(coordinator)?;
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
+        if !self.may_close(coordinator) {
+            return Err(Error::from(ErrorKind::Unsupported {
+                what: "a schema change between transactions that an earlier run has begun to apply together"
+                    .into(),
+            })
+            .on(Side::Source));
+        }
+        self.close(coordinator)?;
+        self.settle(coordinator)
+    }
+
+    fn suspects(&self) -> GtidSet {
+        if matches!(self.stage, Stage::Committing(..) | Stage::Inserting(_)) {
+            return GtidSet::new();
+        }
+        let mut suspects = self.launched.union(&self.filling.committed.done);
+        self.parts.iter().for_each(|part| part.span.add_to(&mut suspects));
+        suspects
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.filling.is_empty() || !matches!(self.stage, Stage::Idle)
+    }
+}
