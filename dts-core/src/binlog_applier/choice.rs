@@ -1,43 +1,37 @@
 //! Which engine: window by window while far behind, transaction by transaction near the head.
-use std::time::{Duration, SystemTime};
+
+use std::time::{Duration, Instant};
 
 /// Log that came without a pause makes us far behind.
 const BACKLOG_BYTES: u64 = 4 << 20;
-/// A transaction that was committed so long ago makes us far behind.
-const LAG_FAR: Duration = Duration::from_secs(30);
-/// Only with the newest transaction this near, and a pause in the log, we are near again.
-const LAG_NEAR: Duration = Duration::from_secs(5);
+/// A time in which nothing came. Shorter ones are only the receiver's breath.
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// How far behind the applier is, with hysteresis.
+/// How far behind the applier is. Told by the log alone: the clocks of source and applier need not agree.
 #[derive(Debug, Default)]
 pub(super) struct Distance {
     bytes_since_pause: u64,
-    lag: Duration,
-    is_far: bool,
+    quiet_since: Option<Instant>,
 }
 
 impl Distance {
     /// Log came.
     pub(super) fn received(&mut self, bytes: u64) {
         self.bytes_since_pause += bytes;
-        self.is_far |= self.bytes_since_pause >= BACKLOG_BYTES;
+        self.quiet_since = None;
     }
 
-    /// A transaction is next.
-    pub(super) fn reached(&mut self, committed_at: SystemTime, now: SystemTime) {
-        self.lag = now.duration_since(committed_at).unwrap_or_default();
-        self.is_far |= self.lag >= LAG_FAR;
-    }
-
-    /// Everything that the source has sent was taken.
-    pub(super) fn paused(&mut self) {
-        self.bytes_since_pause = 0;
-        self.is_far &= self.lag >= LAG_NEAR;
+    /// Everything that was sent is taken.
+    pub(super) fn nothing_came(&mut self, now: Instant) {
+        let since = *self.quiet_since.get_or_insert(now);
+        if now.duration_since(since) >= PAUSE {
+            self.bytes_since_pause = 0;
+        }
     }
 
     /// Returns whether the applier is far behind.
     pub(super) fn is_far(&self) -> bool {
-        self.is_far
+        self.bytes_since_pause >= BACKLOG_BYTES
     }
 }
 
@@ -46,23 +40,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn near_only_after_a_pause_far_by_bytes_or_time() {
-        let now = SystemTime::now();
+    fn far_by_log_without_a_pause() {
         let mut distance = Distance::default();
+        let mut now = Instant::now();
         distance.received(BACKLOG_BYTES - 1);
-        distance.paused();
+        assert!(!distance.is_far());
+        distance.nothing_came(now);
         distance.received(1);
+        assert!(distance.is_far(), "no pause yet");
+        for _ in 0..20 {
+            now += PAUSE - Duration::from_millis(1);
+            distance.nothing_came(now);
+            distance.received(1);
+        }
+        assert!(distance.is_far(), "many short ones are no pause");
+        distance.nothing_came(now);
+        distance.nothing_came(now + PAUSE);
         assert!(!distance.is_far());
-        distance.received(BACKLOG_BYTES);
-        assert!(distance.is_far());
-        distance.reached(now - LAG_NEAR, now);
-        distance.paused();
-        assert!(distance.is_far(), "a pause alone is not the head: the source may only be slow to send");
-        distance.reached(now, now);
-        assert!(distance.is_far());
-        distance.paused();
-        assert!(!distance.is_far());
-        distance.reached(now - LAG_FAR, now);
-        assert!(distance.is_far());
     }
 }

@@ -183,8 +183,7 @@ impl<'a> BinlogApplier<'a> {
         own: &mut OwnSessions,
     ) -> Life {
         let (mut commits, mut suspects) = (0, GtidSet::new());
-        let workers =
-            if manner.alone { 1 } else { u32::try_from(self.options.workers).unwrap_or(1).clamp(1, 64) };
+        let workers = u32::try_from(self.options.workers.clamp(1, 64)).unwrap_or(1);
         // The threads end with this life.
         let life = stop.child();
         let ended = std::thread::scope(|scope| {
@@ -194,7 +193,7 @@ impl<'a> BinlogApplier<'a> {
                 let feed = self.spool.map_or(Feed::Source(self.source), Feed::Spool);
                 let (applied, progress_of_feed) = (coordinator.applied(), progress.clone());
                 let queue = EventQueue::start(scope, feed, applied, life.clone(), progress_of_feed)?;
-                let mut session = Session::new(self, coordinator, &manner.careful, stop, progress)?;
+                let mut session = Session::new(self, coordinator, manner, stop, progress)?;
                 let ended = session.follow(&queue, until);
                 (commits, suspects) = (session.commits(), session.suspects());
                 ended.map(|()| session.applied().clone())
@@ -212,7 +211,7 @@ impl<'a> BinlogApplier<'a> {
 struct Manner {
     /// Transactions that are applied one by one.
     careful: GtidSet,
-    /// Only one worker writes.
+    /// The first window goes by one worker.
     alone: bool,
 }
 

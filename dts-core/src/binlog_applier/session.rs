@@ -19,7 +19,7 @@ use super::intake::{Intake, Outlet, Taken};
 use super::queue::{EventQueue, Received};
 use super::schema_change::{KnownTables, LoggedChange, SchemaChanger};
 use super::tables::Tables;
-use super::{ApplyMode, ApplyUntil, BinlogApplier, EngineChoice};
+use super::{ApplyMode, ApplyUntil, BinlogApplier, EngineChoice, Manner};
 
 /// How long a change waits for company when no more events are there.
 const LINGER: Duration = Duration::from_millis(5);
@@ -66,22 +66,22 @@ impl Kind {
         self,
         applier: &BinlogApplier<'_>,
         workers: usize,
+        alone: bool,
         half_done: Option<GtidSet>,
     ) -> Box<dyn Engine> {
         let rules = Rules { mode: applier.mode, on_divergence: applier.options.on_divergence };
         match self {
             Kind::Dag => Box::new(DagEngine::new(rules, workers)),
-            Kind::Epoch => Box::new(EpochEngine::new(rules, workers, half_done)),
+            Kind::Epoch => Box::new(EpochEngine::new(rules, workers, alone, half_done)),
         }
     }
 }
 
 impl<'a> Session<'a> {
-    /// `careful`: what must be applied transaction by transaction.
     pub(super) fn new(
         applier: &'a BinlogApplier<'a>,
         coordinator: Coordinator<'a>,
-        careful: &'a GtidSet,
+        manner: &'a Manner,
         stop: &'a StopToken,
         progress: &'a Progress,
     ) -> Result<Self> {
@@ -107,10 +107,10 @@ impl<'a> Session<'a> {
             ),
             apply: Apply {
                 applier,
-                engine: kind.engine(applier, coordinator.worker_count(), half_done),
+                engine: kind.engine(applier, coordinator.worker_count(), manner.alone, half_done),
                 kind,
                 distance: Distance::default(),
-                careful,
+                careful: &manner.careful,
                 coordinator,
                 changer,
                 waiting_since: None,
@@ -177,7 +177,7 @@ impl<'a> Session<'a> {
             match queue.receive(patience)? {
                 Received::Batch(batch) => self.take_all(&batch)?,
                 Received::Nothing => {
-                    self.apply.distance.paused();
+                    self.apply.distance.nothing_came(Instant::now());
                     self.apply.flush()?;
                     self.apply.coordinator.settle(LINGER)?;
                     self.apply.coordinator.advance_when_due()?;
@@ -247,7 +247,7 @@ impl Apply<'_> {
         self.engine.drain(&mut self.coordinator)?;
         log::info!("apply: {:?} engine from here", wanted);
         self.kind = wanted;
-        self.engine = wanted.engine(self.applier, self.coordinator.worker_count(), None);
+        self.engine = wanted.engine(self.applier, self.coordinator.worker_count(), false, None);
         Ok(())
     }
 }
@@ -255,7 +255,6 @@ impl Apply<'_> {
 impl Outlet for Apply<'_> {
     fn part(&mut self, part: TransactionPart) -> Result<()> {
         if part.first {
-            self.distance.reached(part.committed_at, SystemTime::now());
             self.choose()?;
         }
         self.engine.take(&mut self.coordinator, part)?;

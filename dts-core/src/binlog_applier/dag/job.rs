@@ -220,7 +220,7 @@ fn with_key(error: Error, change: &Change) -> Error {
     error.for_key(change.table.writer.key_text(image))
 }
 
-fn is_divergence(error: &Error) -> bool {
+pub(in super::super) fn is_divergence(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Divergence { .. })
 }
 

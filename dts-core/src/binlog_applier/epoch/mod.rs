@@ -42,9 +42,9 @@ use crate::data::{GtidSet, TableName};
 use crate::error::{Error, ErrorKind, Result, Side};
 
 use super::ApplyMode;
-use super::change::{Change, TransactionPart};
+use super::change::TransactionPart;
 use super::coordinator::Coordinator;
-use super::dag::Rules;
+use super::dag::{self, Rules};
 use super::engine::Engine;
 use super::worker::{Committed, Divergence, Job, Worker};
 use window::Window;
@@ -68,13 +68,16 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub(super) struct EpochEngine {
     rules: Rules,
     workers: usize,
+    /// The next window is for one worker alone.
+    alone: bool,
     filling: Window,
     /// The transaction under way.
     parts: Vec<TransactionPart>,
     parts_bytes: usize,
     /// The transaction under way goes in pieces; this is the next one.
     piece: Option<Window>,
-    /// Tables whose images do not hold all columns.
+    /// Tables with images that do not hold all columns: from the first of them on, changes are kept in order, and written after
+    /// what was reduced before it.
     in_order: HashSet<TableName>,
     stage: Stage,
     /// What an earlier life has left half done: the window that fills must hold all of it.
@@ -101,14 +104,17 @@ struct Rigour {
     strict: bool,
     /// Of the changes in order, which are never half done.
     rules: Rules,
+    /// How many workers share it.
+    workers: usize,
 }
 
 impl EpochEngine {
-    /// `workers`: how many share a window. `half_done`: what an earlier life has left.
-    pub(super) fn new(rules: Rules, workers: usize, half_done: Option<GtidSet>) -> Self {
+    /// `workers`: how many share a window; `alone`: but not the first one. `half_done`: what an earlier life has left.
+    pub(super) fn new(rules: Rules, workers: usize, alone: bool, half_done: Option<GtidSet>) -> Self {
         EpochEngine {
             rules,
             workers,
+            alone,
             filling: Window::default(),
             parts: Vec::new(),
             parts_bytes: 0,
@@ -143,18 +149,15 @@ impl EpochEngine {
                 Stage::Idle => return Ok(true),
                 Stage::Executing(window, rigour) => {
                     coordinator.begin_window(&window.committed.done)?;
-                    self.submit_all(coordinator, |_| {
+                    submit_all(coordinator, rigour, |_| {
                         Box::new(|worker| worker.commit_part().map(|()| Committed::default()))
                     });
                     self.stage = Stage::Committing(window, rigour);
                 }
                 Stage::Committing(window, rigour) if write::has_second_phase(&window) => {
-                    self.submit_all(coordinator, |share| {
+                    submit_all(coordinator, rigour, |share| {
                         let window = window.clone();
-                        Box::new(move |worker| {
-                            write::second_phase(&window, share, rigour.strict, worker)?;
-                            worker.commit_part().map(|()| Committed::default())
-                        })
+                        Box::new(move |worker| insert(&window, share, rigour, worker))
                     });
                     self.stage = Stage::Inserting(window);
                 }
@@ -164,12 +167,6 @@ impl EpochEngine {
                         .end_window(&window.committed, |worker| write::in_order(&window, rules, worker))?;
                 }
             }
-        }
-    }
-
-    fn submit_all(&self, coordinator: &mut Coordinator<'_>, job: impl Fn(write::Share) -> Job) {
-        for worker in 0..self.workers {
-            coordinator.submit(worker, job((worker as u64, self.workers as u64)));
         }
     }
 
@@ -187,12 +184,13 @@ impl EpochEngine {
         if self.filling.is_empty() {
             return Ok(());
         }
-        let rigour = Rigour { strict: self.is_strict(), rules: self.rules };
+        let workers = if std::mem::take(&mut self.alone) { 1 } else { self.workers };
+        let rigour = Rigour { strict: self.is_strict(), rules: self.rules, workers };
         let was_half_done = self.half_done.take().is_some();
         self.filling.committed.rows_written = self.filling.row_count() as u64;
         let window = Arc::new(std::mem::take(&mut self.filling));
         self.launched.clone_from(&window.committed.done);
-        if !was_half_done && (self.workers == 1 || window.row_count() < SHARED_ROWS_MIN) {
+        if !was_half_done && (workers == 1 || window.row_count() < SHARED_ROWS_MIN) {
             coordinator.submit(
                 0,
                 Box::new(move |worker| {
@@ -203,7 +201,7 @@ impl EpochEngine {
             );
             return Ok(());
         }
-        self.submit_all(coordinator, |share| {
+        submit_all(coordinator, rigour, |share| {
             let window = window.clone();
             Box::new(move |worker| {
                 write::first_phase(&window, share, rigour.strict, worker).map(|()| Committed::default())
@@ -219,26 +217,6 @@ impl EpochEngine {
         self.launch(coordinator)
     }
 
-    /// Tables whose images do not hold all columns are in order from now on; what was reduced of them is written first.
-    fn look_for_partial_images(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
-        let is_new = |change: &&Change| {
-            !change.table.in_order
-                && !self.in_order.contains(&change.table.source)
-                && window::is_partial(change)
-        };
-        let changes = self.parts.iter().flat_map(|part| &part.changes);
-        let found: HashSet<TableName> =
-            changes.filter(is_new).map(|change| change.table.source.clone()).collect();
-        if found.iter().any(|table| self.filling.has_rows_of(table)) {
-            if self.half_done.is_some() {
-                return Err(Error::internal("a window that was begun is not the same any more"));
-            }
-            self.close(coordinator)?;
-        }
-        self.in_order.extend(found);
-        Ok(())
-    }
-
     /// Takes the waiting parts of a transaction that goes in pieces.
     fn take_piece(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
         if self.piece.is_none() {
@@ -247,12 +225,11 @@ impl EpochEngine {
             self.launched = GtidSet::new();
             self.parts.iter().for_each(|part| part.span.add_to(&mut self.launched));
         }
-        self.look_for_partial_images(coordinator)?;
         let strict = self.is_strict();
         for part in std::mem::take(&mut self.parts) {
             let last = part.last;
             let piece = self.piece.get_or_insert_default();
-            piece.take(part, &self.in_order, strict)?;
+            piece.take(part, &mut self.in_order, strict)?;
             if last || piece.bytes >= PIECE_BYTES {
                 while coordinator.pool().waiting(0) >= PIECES_UNDER_WAY {
                     coordinator.settle(PATIENCE)?;
@@ -261,7 +238,7 @@ impl EpochEngine {
                 let mut piece = std::mem::take(piece);
                 let mut committed = std::mem::take(&mut piece.committed);
                 committed.rows_written = piece.row_count() as u64;
-                let rigour = Rigour { strict, rules: self.rules };
+                let rigour = Rigour { strict, rules: self.rules, workers: 1 };
                 coordinator.submit(
                     0,
                     Box::new(move |worker| {
@@ -282,6 +259,28 @@ impl EpochEngine {
     }
 }
 
+/// Gives each of the window's workers its job.
+fn submit_all(coordinator: &mut Coordinator<'_>, rigour: Rigour, job: impl Fn(write::Share) -> Job) {
+    for worker in 0..rigour.workers {
+        coordinator.submit(worker, job((worker as u64, rigour.workers as u64)));
+    }
+}
+
+/// Inserts what had to wait for all deletes, and commits.
+fn insert(window: &Window, share: write::Share, rigour: Rigour, worker: &mut Worker) -> Result<Committed> {
+    let Rigour { strict, rules, .. } = rigour;
+    let divergences = match write::second_phase(window, share, strict, worker) {
+        // The parts are committed, so that this is not found by applying the transactions one by one.
+        Err(error) if dag::is_divergence(&error) => {
+            worker.rollback()?;
+            write::second_phase_by_rules(window, share, strict, rules, worker)?
+        }
+        done => done.map(|()| Vec::new())?,
+    };
+    worker.commit_part()?;
+    Ok(Committed { divergences, ..Committed::default() })
+}
+
 /// Writes a window by one worker, without a commit.
 fn write_whole(window: &Window, rigour: Rigour, worker: &mut Worker) -> Result<Vec<Divergence>> {
     write::first_phase(window, (0, 1), rigour.strict, worker)?;
@@ -292,7 +291,7 @@ fn write_whole(window: &Window, rigour: Rigour, worker: &mut Worker) -> Result<V
 impl Engine for EpochEngine {
     fn take(&mut self, coordinator: &mut Coordinator<'_>, part: TransactionPart) -> Result<()> {
         self.advance(coordinator)?;
-        self.parts_bytes += part.changes.iter().map(Change::byte_count).sum::<usize>();
+        self.parts_bytes += part.bytes;
         let last = part.last;
         self.parts.push(part);
         if self.piece.is_some() || self.parts_bytes > TRANSACTION_BYTES_MAX && self.half_done.is_none() {
@@ -301,14 +300,14 @@ impl Engine for EpochEngine {
         if !last {
             return Ok(());
         }
-        self.look_for_partial_images(coordinator)?;
         self.parts_bytes = 0;
         let strict = self.is_strict();
         for part in std::mem::take(&mut self.parts) {
-            self.filling.take(part, &self.in_order, strict)?;
+            self.filling.take(part, &mut self.in_order, strict)?;
         }
         if self.may_close(coordinator) {
-            if self.filling.bytes >= WINDOW_BYTES_MAX {
+            // What was half done is finished by itself: only its rows may be anything.
+            if self.half_done.is_some() || self.filling.bytes >= WINDOW_BYTES_MAX {
                 self.close(coordinator)?;
             } else if self.filling.bytes >= WINDOW_BYTES_MIN && self.advance(coordinator)? {
                 self.launch(coordinator)?;

@@ -57,7 +57,8 @@ impl Window {
         self.tables.iter().map(|table| table.rows.len()).sum::<usize>() + self.in_order.len()
     }
 
-    /// Takes a part of a transaction. `in_order`: further tables whose changes are kept in order. `strict`: a change that does
+    /// Takes a part of a transaction. `in_order`: further tables whose changes are kept in order; one whose images do not hold
+    /// all columns is added. `strict`: a change that does
     /// not fit the one before it of the same row is an error.
     ///
     /// # Errors
@@ -65,7 +66,7 @@ impl Window {
     pub(super) fn take(
         &mut self,
         part: TransactionPart,
-        in_order: &HashSet<TableName>,
+        in_order: &mut HashSet<TableName>,
         strict: bool,
     ) -> Result<()> {
         if part.last {
@@ -74,6 +75,9 @@ impl Window {
         let mut place: Option<(Arc<TargetTable>, usize)> = None;
         for change in part.changes {
             self.committed.row_events += 1;
+            if !change.table.in_order && is_partial(&change) {
+                in_order.insert(change.table.source.clone());
+            }
             if change.table.in_order || in_order.contains(&change.table.source) {
                 self.bytes += change.byte_count();
                 self.in_order.push((change, part.span.clone()));
@@ -96,11 +100,6 @@ impl Window {
         Ok(())
     }
 
-    /// Returns whether rows of a table were reduced.
-    pub(super) fn has_rows_of(&self, table: &TableName) -> bool {
-        self.by_name.contains_key(table)
-    }
-
     fn table(&mut self, table: &Arc<TargetTable>) -> usize {
         if let Some(index) = self.by_name.get(&table.source) {
             return *index;
@@ -115,7 +114,7 @@ impl Window {
 }
 
 /// Returns whether a change's images do not hold all columns: it cannot be reduced with others of its row.
-pub(super) fn is_partial(change: &Change) -> bool {
+fn is_partial(change: &Change) -> bool {
     !is_whole(change, &change.before) || !is_whole(change, &change.after)
 }
 

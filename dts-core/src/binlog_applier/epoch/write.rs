@@ -7,9 +7,12 @@
 //! With a further UNIQUE index a row may take the value of another one. So all rows that give one up are deleted first, by all
 //! workers, and only then rows are inserted: a value that is still taken is then seen. Never by REPLACE or an upsert, which
 //! would overwrite the wrong row.
+use std::sync::Arc;
+
 use crate::error::Result;
 use crate::sql::write::InsertForm;
 
+use super::super::change::{Change, Span};
 use super::super::dag::{self, Rules};
 use super::super::statements::{Hits, Statements};
 use super::super::worker::{Divergence, Worker};
@@ -57,21 +60,46 @@ pub(super) fn first_phase(window: &Window, share: Share, strict: bool, worker: &
 /// other in a UNIQUE index lock each other out.
 pub(super) fn second_phase(window: &Window, share: Share, strict: bool, worker: &mut Worker) -> Result<()> {
     let mut sink = Sink { worker, statements: Statements::default() };
-    for (place, window) in (0..).zip(&window.tables) {
-        let table = &window.table;
-        if place % share.1 != share.0 || !table.has_other_unique {
-            continue;
-        }
-        for row in window.share((0, 1)) {
-            if !row.after.is_empty() && (!strict || !row.was_there || frees_a_value(window, row)) {
-                sink.push(|statements| {
-                    statements.insert(table, &row.span, &row.before, &row.after, InsertForm::Plain)
-                })
-                .map_err(|error| error.for_table(&table.source))?;
-            }
-        }
+    for (table, row) in inserted_late(window, share, strict) {
+        let form = InsertForm::Plain;
+        sink.push(|statements| statements.insert(&table.table, &row.span, &row.before, &row.after, form))
+            .map_err(|error| error.for_table(&table.table.source))?;
     }
     sink.send()
+}
+
+/// The same row by row, with the rule for each whose UNIQUE value is taken by a row that the window does not touch.
+pub(super) fn second_phase_by_rules(
+    window: &Window,
+    share: Share,
+    strict: bool,
+    rules: Rules,
+    worker: &mut Worker,
+) -> Result<Vec<Divergence>> {
+    let inserts: Vec<(Change, Arc<Span>)> = inserted_late(window, share, strict)
+        .map(|(table, row)| {
+            let (table, after) = (table.table.clone(), row.after.clone());
+            (Change { table, before: Vec::new(), after, cascades: false }, row.span.clone())
+        })
+        .collect();
+    dag::execute_by_rules(worker, || inserts.iter().map(|(change, span)| (change, span)), rules)
+}
+
+fn inserted_late(
+    window: &Window,
+    share: Share,
+    strict: bool,
+) -> impl Iterator<Item = (&TableWindow, &NetChange)> {
+    let of_share =
+        move |place: u64, table: &TableWindow| place % share.1 == share.0 && table.table.has_other_unique;
+    let is_inserted = move |table: &TableWindow, row: &NetChange| {
+        !row.after.is_empty() && (!strict || !row.was_there || frees_a_value(table, row))
+    };
+    (0..)
+        .zip(&window.tables)
+        .filter(move |(place, table)| of_share(*place, table))
+        .flat_map(|(_, table)| table.share((0, 1)).into_iter().map(move |row| (table, row)))
+        .filter(move |(table, row)| is_inserted(table, row))
 }
 
 /// What must be in the order of the log. Returns what did not fit, where the rules allow that.
