@@ -10,6 +10,7 @@
 //! - [`FullLoader`](full_loader::FullLoader): the rows that exist;
 //! - [`BinlogApplier`](binlog_applier::BinlogApplier): the changes since;
 //! - [`Checker`](checker::Checker): compares the rows of both sides (it does not look at settings);
+//! - [`cutover`]: how a cut-over is done and what it saw (the flow is [`Migration::cutover`](migration::Migration::cutover));
 //! - [`BinlogStream`](source::binlog_stream::BinlogStream) with the room [`binlog`]: the binary log by itself.
 //!
 //! Everything blocks, in the caller's thread and in threads that end with the call. A [`StopToken`](stop::StopToken) is the only
