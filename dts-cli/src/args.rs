@@ -187,6 +187,9 @@ pub(crate) struct ResumeArgs {
     /// The task's name
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
+    /// Leave out this schema change of the source, which you have carried out on the target by hand; may be given several times
+    #[arg(long, value_name = "GTID")]
+    pub(crate) skip_ddl: Vec<Gtid>,
 }
 
 /// `dts set`

@@ -153,7 +153,9 @@ impl<'a> Runner<'a> {
         console: &'a Console,
         stop: &StopToken,
     ) -> Result<Self> {
-        let state = store.get(job.task)?.state;
+        let task = store.get(job.task)?;
+        let state = task.state;
+        let written = task.status.as_deref().and_then(|text| serde_json::from_str(text).ok());
         store.settings(job.task)?.apply(job.limits);
         let stop = stop.child();
         let desk = Desk {
@@ -163,6 +165,7 @@ impl<'a> Runner<'a> {
             check: None,
             retries: 0,
             target_position: None,
+            written: written.unwrap_or_default(),
             lease_lost: None,
             round: stop.child(),
             ending: None,
@@ -388,8 +391,9 @@ impl<'a> Runner<'a> {
                 outcome.remains = Some(document);
             }
             What::Complete { immediately } => {
-                let report =
-                    self.patiently(|| self.job.engine.complete(immediately, &round, &self.fresh_progress()))?;
+                // What was counted stays: it is the end of the same run.
+                let progress = self.desk().progress.clone();
+                let report = self.patiently(|| self.job.engine.complete(immediately, &round, &progress))?;
                 let document = CompletionDocument::new(self.job.task, immediately, &report);
                 self.desk().target_position.clone_from(&report.target_position);
                 self.record("completion", &document)?;

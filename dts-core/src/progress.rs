@@ -255,6 +255,7 @@ struct Shared {
     divergences: AtomicU64,
     in_sync: AtomicBool,
     positions: Mutex<(Option<Position>, Option<Position>)>,
+    log_name: Mutex<Option<String>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -368,6 +369,11 @@ impl Progress {
         self.0.retries.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Sets what the files of the source's binary log are called: positions of a source without GTIDs are shown so.
+    pub fn set_log_name(&self, name: Option<&str>) {
+        *lock(&self.0.log_name) = name.map(str::to_owned);
+    }
+
     /// Counts changes that did not fit the target's row and did not stop the task.
     pub fn add_divergences(&self, count: u64) {
         self.0.divergences.fetch_add(count, Ordering::Relaxed);
@@ -419,6 +425,9 @@ impl Progress {
             .collect();
         let steps = lock(&self.0.steps).clone();
         let (source_position, applied_position) = lock(&self.0.positions).clone();
+        let log_name = lock(&self.0.log_name).clone();
+        let shown = |position: Option<Position>| position.map(|position| position.shown(log_name.as_deref()));
+        let (source_position, applied_position) = (shown(source_position), shown(applied_position));
         ProgressSnapshot {
             step: steps
                 .iter()

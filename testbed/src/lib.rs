@@ -5,7 +5,7 @@
 //! server, its port, its server id and its data folder belong to the [`Server`] value and go with it, also when the
 //! process that holds it is killed.
 //!
-//! Beside the servers there are [`Proxy`], a TCP proxy that injects the faults of a bad network, and [`dump`], which
+//! Beside the servers there are [`Application`], which remembers what it was told to be committed, [`Proxy`], a TCP proxy that injects the faults of a bad network, and [`dump`], which
 //! decides whether two servers hold the same bytes without using any code of dts.
 //!
 //! ```no_run
@@ -24,6 +24,7 @@
 //! Helpers that a test calls in passing ([`Server::exec`], [`Server::root`], [`dump::table`]) panic instead, with the
 //! statement and the server's error log in the message.
 
+pub mod application;
 mod apt;
 mod data_folder;
 pub mod dump;
@@ -38,6 +39,7 @@ mod server;
 pub mod shop;
 mod spawner;
 
+pub use application::Application;
 pub use error::TestbedError;
 pub use installation::Installation;
 pub use options::{ServerOptions, Version};

@@ -82,7 +82,9 @@ fn end_here(
     stop: &StopToken,
 ) -> Result<ExitStatus> {
     let name = file.options.name.as_str();
-    let migration = Migration::new(file.options.clone());
+    let mut options = file.options.clone();
+    store.settings(name)?.prepare(&mut options);
+    let migration = Migration::new(options);
     let runner = Runner::new(Job::new(file, &migration), store, lease, console, stop)?;
     let outcome = runner.end(what)?;
     drop(runner);

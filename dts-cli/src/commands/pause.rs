@@ -7,6 +7,7 @@ use serde_json::json;
 use super::ask::{self, Asked, Question, ask_or_take};
 use super::queue::say_where;
 use crate::args::{NameArgs, ResumeArgs};
+use crate::config::Settings;
 use crate::exit::ExitStatus;
 use crate::home::Home;
 use crate::output::Console;
@@ -44,6 +45,9 @@ pub(super) fn resume(args: &ResumeArgs, home: &Home, console: &Console) -> Resul
     task.state.allow(Action::Resume)?;
     let lease = store.take_lease(&args.name, "resume", &StopToken::new())?;
     store.get(&args.name)?.state.allow(Action::Resume)?;
+    if !args.skip_ddl.is_empty() {
+        store.change_settings(&args.name, &Settings::skipping(&args.skip_ddl))?;
+    }
     store.enqueue(&args.name, None, "dts resume")?;
     drop(lease);
     say_where(&args.name, &mut store, console)?;

@@ -29,6 +29,7 @@ pub(super) fn execute(args: &RunArgs, home: &Home, console: &Console) -> Result<
 
     let mut options = file.options.clone();
     options.apply.skip_ddl.clone_from(&args.skip_ddl);
+    store.settings(name)?.prepare(&mut options);
     let migration = Migration::new(options);
     let mut reader = store.reopen()?;
     let runner = Runner::new(Job::new(&file, &migration), store, lease, console, &stop)?;

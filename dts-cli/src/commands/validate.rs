@@ -43,7 +43,7 @@ pub(super) fn execute(args: &ValidateArgs, home: &Home, console: &Console) -> Re
     console.document(&ValidationDocument::from(&report));
     let next = match report.result() {
         ItemResult::Fail => format!("next: mend what failed, then: dts validate {}", shell_word(&args.file)),
-        _ => format!("next: dts run {}", shell_word(&args.file)),
+        _ => format!("next: dts run {0}, or for a worker: dts submit {0}", shell_word(&args.file)),
     };
     console.text(&next);
     Ok(exit_status(&report))

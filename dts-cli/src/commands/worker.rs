@@ -221,7 +221,9 @@ fn work(
         }
     };
     console.note(&format!("{name}: its turn has come"));
-    let migration = Migration::new(file.options.clone());
+    let mut options = file.options.clone();
+    store.settings(name)?.prepare(&mut options);
+    let migration = Migration::new(options);
     let runner = Runner::new(Job::new(&file, &migration), store.reopen()?, lease, console, &shop.stop)?
         .telling_when_in_sync(synced.clone());
     let report = runner.validate()?;

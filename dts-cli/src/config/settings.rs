@@ -1,15 +1,21 @@
 //! Settings that may be changed while a task runs: `dts set NAME load.rows_per_second_max=N`.
+use dts_core::data::Gtid;
 use dts_core::error::{Error, Result};
 use dts_core::full_loader::RateLimit;
+use dts_core::migration::MigrationOptions;
 use serde_json::{Map, Value};
 
 /// The key of the task file for the limit of rows per second.
 const ROWS_PER_SECOND_MAX: &str = "load.rows_per_second_max";
+/// The schema changes that an operator has carried out by hand; set by `dts resume --skip-ddl`, not by `dts set`.
+const SKIP_DDL: &str = "skip_ddl";
 
 /// Settings that differ from the task file. Those that are `None` are as the task file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
     rows_per_second_max: Option<u64>,
+    /// As text, the way GTIDs are printed.
+    skip_ddl: Vec<Gtid>,
 }
 
 impl Settings {
@@ -36,9 +42,18 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Leaves out schema changes that were carried out by hand.
+    pub(crate) fn skipping(gtids: &[Gtid]) -> Self {
+        Settings { skip_ddl: gtids.to_vec(), ..Settings::default() }
+    }
+
     /// Reads what [`to_json`](Self::to_json) wrote; what is not known is left out.
     pub(crate) fn from_json(value: &Value) -> Self {
-        Settings { rows_per_second_max: value[ROWS_PER_SECOND_MAX].as_u64() }
+        let gtids = value[SKIP_DDL].as_array().into_iter().flatten();
+        Settings {
+            rows_per_second_max: value[ROWS_PER_SECOND_MAX].as_u64(),
+            skip_ddl: gtids.filter_map(|gtid| gtid.as_str()?.parse().ok()).collect(),
+        }
     }
 
     /// Reads what was kept as text.
@@ -53,12 +68,26 @@ impl Settings {
         if let Some(rows) = self.rows_per_second_max {
             map.insert(ROWS_PER_SECOND_MAX.to_owned(), rows.into());
         }
+        if !self.skip_ddl.is_empty() {
+            let gtids: Vec<String> = self.skip_ddl.iter().map(Gtid::to_string).collect();
+            map.insert(SKIP_DDL.to_owned(), gtids.into());
+        }
         Value::Object(map)
     }
 
     /// Takes over what `changes` says.
     pub(crate) fn merge(&mut self, changes: &Settings) {
         self.rows_per_second_max = changes.rows_per_second_max.or(self.rows_per_second_max);
+        for gtid in &changes.skip_ddl {
+            if !self.skip_ddl.contains(gtid) {
+                self.skip_ddl.push(gtid.clone());
+            }
+        }
+    }
+
+    /// Prepares a run for what cannot be changed in its middle.
+    pub(crate) fn prepare(&self, options: &mut MigrationOptions) {
+        options.apply.skip_ddl.extend(self.skip_ddl.iter().cloned());
     }
 
     /// Makes a run keep to the settings, at once.
@@ -70,13 +99,25 @@ impl Settings {
 
     /// Returns the settings as they are typed, for people; empty when nothing differs.
     pub(crate) fn in_words(&self) -> String {
-        self.rows_per_second_max.map_or(String::new(), |rows| format!("{ROWS_PER_SECOND_MAX}={rows}"))
+        let mut words = Vec::new();
+        words.extend(self.rows_per_second_max.map(|rows| format!("{ROWS_PER_SECOND_MAX}={rows}")));
+        words.extend(self.skip_ddl.iter().map(|gtid| format!("{SKIP_DDL}={gtid}")));
+        words.join(" ")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn skipped_schema_changes_are_kept_once_each() {
+        let gtid: Gtid = "3e11fa47-71ca-11e1-9e33-c80aa9429562:23".parse().unwrap();
+        let mut all = Settings::skipping(std::slice::from_ref(&gtid));
+        all.merge(&Settings::skipping(std::slice::from_ref(&gtid)));
+        assert_eq!(Settings::from_text(Some(&all.to_json().to_string())), all);
+        assert_eq!(all.in_words(), "skip_ddl=3e11fa47-71ca-11e1-9e33-c80aa9429562:23");
+    }
 
     #[test]
     fn settings_are_typed_kept_and_merged() {

@@ -263,6 +263,32 @@ pub(crate) fn of_progress(view: &View<'_>) -> StatusDocument {
     }
 }
 
+/// Takes over from an earlier document what a later run does not count again: what was copied, and when steps were done.
+pub(crate) fn keep_what_was_done(document: &mut StatusDocument, before: &StatusDocument) {
+    if document.tables.is_empty() {
+        document.tables.clone_from(&before.tables);
+        document.rows_done = before.rows_done;
+        document.rows_estimated = before.rows_estimated;
+        document.bytes_done = before.bytes_done;
+    }
+    let done = StepState::Done.name();
+    for step in document.steps.iter_mut().filter(|step| step.state == done) {
+        if let Some(earlier) =
+            before.steps.iter().find(|earlier| earlier.name == step.name && earlier.state == done)
+        {
+            step.clone_from(earlier);
+        }
+    }
+    if document.step.is_none() {
+        document.step.clone_from(&before.step);
+        if document.steps.iter().all(|step| step.state == StepState::Waiting.name()) {
+            document.steps.clone_from(&before.steps);
+        }
+    }
+    document.source_position = document.source_position.take().or_else(|| before.source_position.clone());
+    document.applied_position = document.applied_position.take().or_else(|| before.applied_position.clone());
+}
+
 fn percent_of(step: &StepProgress, snapshot: &ProgressSnapshot) -> Option<f64> {
     match (step.state, step.step) {
         (StepState::Done, _) => Some(100.0),
@@ -272,5 +298,42 @@ fn percent_of(step: &StepProgress, snapshot: &ProgressSnapshot) -> Option<f64> {
         (_, Step::IndexBuild) => Some(100.0 * snapshot.index_part()),
         // How far these are cannot be told in percent; the lag can.
         (_, Step::Structure | Step::CatchUp | Step::InSync) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(name: &str, state: &str, started_at: Option<&str>) -> StepDocument {
+        StepDocument {
+            name: name.into(),
+            state: state.into(),
+            started_at: started_at.map(Into::into),
+            ..StepDocument::default()
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_run_did_stays_in_the_status() {
+        let before = StatusDocument {
+            rows_done: 9,
+            tables: vec![TableDocument { table: "shop.t".into(), ..TableDocument::default() }],
+            steps: vec![step("full_load", "done", Some("1")), step("in_sync", "running", Some("2"))],
+            ..StatusDocument::default()
+        };
+        let mut resumed = StatusDocument {
+            step: Some("in_sync".into()),
+            steps: vec![step("full_load", "done", Some("7")), step("in_sync", "running", Some("8"))],
+            ..StatusDocument::default()
+        };
+        keep_what_was_done(&mut resumed, &before);
+        assert_eq!((resumed.rows_done, resumed.tables.len()), (9, 1));
+        assert_eq!(resumed.steps[0].started_at.as_deref(), Some("1"));
+        assert_eq!(resumed.steps[1].started_at.as_deref(), Some("8"));
+        let mut counted =
+            StatusDocument { tables: resumed.tables.clone(), rows_done: 4, ..StatusDocument::default() };
+        keep_what_was_done(&mut counted, &before);
+        assert_eq!(counted.rows_done, 4, "what is counted anew is what counts");
     }
 }

@@ -13,7 +13,7 @@ use dts_core::stop::StopToken;
 use super::nearness::Nearness;
 use super::serve::{Ending, Served, What};
 use super::{Goal, LOOK_EVERY, Runner, lock};
-use crate::output::json::ErrorDocument;
+use crate::output::json::{ErrorDocument, StatusDocument};
 use crate::output::progress::{Display, Meter, Rates, View};
 use crate::output::status;
 use crate::store::{Sample, Store};
@@ -32,6 +32,8 @@ pub(super) struct Desk {
     pub(super) check: Option<Arc<CheckProgress>>,
     pub(super) retries: u64,
     pub(super) target_position: Option<String>,
+    /// The status that was written last, here or by an earlier run.
+    pub(super) written: StatusDocument,
     pub(super) lease_lost: Option<Error>,
     /// Ends the present round of work; the next round has another one.
     pub(super) round: StopToken,
@@ -62,11 +64,12 @@ impl Runner<'_> {
             };
             let snapshot = progress.snapshot();
             nearness.look(now, &snapshot);
-            if nearness.is_ready(now) {
+            let rates = meter.rates(now, &snapshot);
+            let is_ready = nearness.is_ready(now) && snapshot.lag.is_some();
+            if is_ready {
                 self.in_sync_once.stop();
             }
-            let rates = meter.rates(now, &snapshot);
-            let next = self.state_after(state, &nearness, now);
+            let next = self.state_after(state, is_ready, nearness.is_behind(now));
             let shown = next.map_or(state, |(next, _)| next);
             let view = View { name: self.job.task, state: shown, snapshot: &snapshot, rates, check };
             display.show(&view);
@@ -104,7 +107,7 @@ impl Runner<'_> {
     }
 
     /// Returns the state that the counters show to follow, and why.
-    fn state_after(&self, state: State, nearness: &Nearness, now: Instant) -> Option<(State, &'static str)> {
+    fn state_after(&self, state: State, is_ready: bool, is_behind: bool) -> Option<(State, &'static str)> {
         let is_stopped = || {
             let desk = self.desk();
             desk.ending.is_none() && desk.round.is_stopped()
@@ -113,8 +116,8 @@ impl Runner<'_> {
             State::Running | State::ReadyToComplete | State::Retrying if is_stopped() => {
                 Some((State::Pausing, "asked to stop"))
             }
-            State::Running if nearness.is_ready(now) => Some((State::ReadyToComplete, "in sync")),
-            State::ReadyToComplete if nearness.is_behind(now) => Some((State::Running, "fell behind")),
+            State::Running if is_ready => Some((State::ReadyToComplete, "in sync")),
+            State::ReadyToComplete if is_behind => Some((State::Running, "fell behind")),
             _ => None,
         }
     }
@@ -142,12 +145,16 @@ impl Runner<'_> {
             return;
         }
         document.target_position.clone_from(&desk.target_position);
+        status::keep_what_was_done(&mut document, &desk.written);
         let text = serde_json::to_string(&document).unwrap_or_default();
         // A validation has no counters; what an earlier run reached is still true.
         let written = match desk.state {
             State::Validating => Ok(()),
             _ => desk.store.write_status(self.job.task, &text),
         };
+        if desk.state != State::Validating {
+            desk.written = document;
+        }
         drop(desk);
         if let Err(error) = written {
             log::warn!("the status could not be written: {error}");

@@ -430,8 +430,11 @@ fn what_cannot_be_done_is_answered_and_the_run_goes_on() {
     let place = Place::new("full-and-incremental");
     let engine = pass().stays_in_sync();
     let (outcome, answers) = place.during(&engine, || {
+        let check = json!({
+            "tables": [], "color": false, "show_values": false, "repair": false, "journal": "/nowhere/journal"
+        });
         let set = place.ask("set", &json!({ "load.rows_per_second_max": 77 }));
-        (place.ask("dance", &json!({})), place.ask("check", &json!({ "tables": [], "color": false })), set)
+        (place.ask("dance", &json!({})), place.ask("check", &check), set)
     });
     assert!(outcome.unwrap_err().is_interrupted());
     let (unknown, check, set) = answers;

@@ -5,14 +5,7 @@ use std::time::Duration;
 use dts_testbed::dump;
 use dts_testbed::shop::{Random, Shop, ShopOptions, Writer, WriterOptions};
 
-use crate::program::{Dts, Pair, text};
-
-fn seed() -> u64 {
-    let given = std::env::var("DTS_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = given.unwrap_or_else(|| u64::from(std::process::id()) << 20 | 1);
-    eprintln!("DTS_SEED={seed}");
-    seed
-}
+use crate::program::{Dts, Pair, seed, text};
 
 fn shop(pair: &Pair, rows: u64, seed: u64) -> Shop {
     Shop::create(&pair.source, &ShopOptions { rows, seed, ..ShopOptions::default() })

@@ -107,6 +107,8 @@ fn tasks_run_one_after_another_and_a_scheduled_one_joins_at_its_time() {
     assert!(document["source_position"].is_string() && document["target_position"].is_string(), "{document}");
     dump::assert_equal(&pair.source, &pair.target, "first");
     assert_eq!(dts.status("second")["state"], "ready_to_complete");
+    let first = dts.status("first");
+    assert!(first["rows_done"].as_u64() > Some(1_000) && first["tables"][0]["state"] == "done", "{first}");
     // A worker that is ended puts its tasks back; the next one takes them.
     interrupt(worker);
     assert_eq!(dts.status("second")["state"], "queued");

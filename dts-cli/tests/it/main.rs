@@ -4,6 +4,7 @@
 
 mod check;
 mod crash;
+mod cutover;
 mod demo;
 mod faults;
 mod flow;

@@ -229,3 +229,11 @@ pub(crate) fn task_file(source: u16, target: u16, sections: &str) -> String {
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
+
+/// Returns the seed of a test and prints it; `DTS_SEED` gives one.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("DTS_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = given.unwrap_or_else(|| u64::from(std::process::id()) << 20 | 1);
+    eprintln!("DTS_SEED={seed}");
+    seed
+}

@@ -3,7 +3,7 @@ use super::event::{EventType, RawEvent};
 use super::gtid_event::GtidEvent;
 use super::query::QueryEvent;
 use super::{damaged, refused};
-use crate::data::Gtid;
+use crate::data::Span;
 use crate::error::Result;
 
 /// What an event is to the transaction under way.
@@ -12,11 +12,11 @@ pub enum GroupEdge {
     /// It belongs to none.
     Outside,
     /// A transaction begins with it.
-    Begins(Gtid),
+    Begins(Span),
     /// It is in the middle of one.
     Inside,
     /// It is the last of this one.
-    Ends(Gtid),
+    Ends(Span),
 }
 
 /// Follows a stream of events from one transaction to the next.
@@ -25,7 +25,7 @@ pub enum GroupEdge {
 /// statement that commits by itself. What would follow behind a wrong guess is an error, never a part of the next one.
 #[derive(Clone, Default, Debug)]
 pub struct GroupTracker {
-    group: Option<Gtid>,
+    group: Option<Span>,
     /// BEGIN was seen.
     open: bool,
 }
@@ -84,10 +84,10 @@ impl GroupTracker {
         if self.group.is_some() {
             return Err(damaged("a transaction begins inside another"));
         }
-        let gtid = event.gtid();
-        self.group = Some(gtid.clone());
+        let span = event.span();
+        self.group = Some(span.clone());
         self.open = false;
-        Ok(GroupEdge::Begins(gtid))
+        Ok(GroupEdge::Begins(span))
     }
 
     fn query(&mut self, body: &[u8]) -> Result<GroupEdge> {
@@ -120,9 +120,9 @@ impl GroupTracker {
 
     fn end(&mut self) -> Result<GroupEdge> {
         match self.group.take() {
-            Some(gtid) => {
+            Some(span) => {
                 self.open = false;
-                Ok(GroupEdge::Ends(gtid))
+                Ok(GroupEdge::Ends(span))
             }
             None => Err(damaged("a transaction ends that did not begin")),
         }
@@ -153,8 +153,8 @@ mod tests {
         let mut tracker = GroupTracker::new();
         let mut ended = Vec::new();
         for (event_type, body) in events {
-            if let GroupEdge::Ends(gtid) = take(&mut tracker, *event_type, body)? {
-                ended.push(gtid.gno);
+            if let GroupEdge::Ends(span) = take(&mut tracker, *event_type, body)? {
+                ended.push(span.numbers.start);
             }
         }
         Ok(ended)

@@ -1,7 +1,7 @@
 //! GTID_LOG_EVENT, ANONYMOUS_GTID_LOG_EVENT, GTID_TAGGED_LOG_EVENT and MariaDB's GTID_EVENT: a transaction begins.
 use super::reader::Bytes;
 use super::refused;
-use crate::data::Gtid;
+use crate::data::{Gtid, LogOffsets, Span};
 use crate::error::Result;
 
 /// A transaction begins; its identifier and when it was committed.
@@ -153,6 +153,28 @@ impl GtidEvent {
     /// Returns the transaction's identifier.
     pub fn gtid(&self) -> Gtid {
         Gtid { uuid: self.source_id, tag: self.tag.as_deref().map(Into::into), gno: self.gno }
+    }
+
+    /// Returns what the transaction is called in a set.
+    pub fn span(&self) -> Span {
+        if self.source_id == LogOffsets::UUID {
+            LogOffsets::span(self.last_committed, self.gno)
+        } else {
+            self.gtid().into()
+        }
+    }
+
+    /// Returns the body of the event that stands before a transaction of a log without GTIDs; `before` is the number of the
+    /// transaction before.
+    pub fn body_of_offsets(before: u64, number: u64) -> Vec<u8> {
+        const LOGICAL_CLOCK: u8 = 2;
+        let mut body = vec![0];
+        body.extend(LogOffsets::UUID);
+        body.extend(number.to_le_bytes());
+        body.push(LOGICAL_CLOCK);
+        body.extend(before.to_le_bytes());
+        body.extend(number.to_le_bytes());
+        body
     }
 
     /// Returns whether the transaction has no GTID (`gtid_mode` is off).

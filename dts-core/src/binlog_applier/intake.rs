@@ -2,16 +2,25 @@
 //!
 //! A transaction counts as ended only at its real end (XID, COMMIT, or a statement that commits by itself), never in the
 //! middle of it (spirit#1042, #1065). A large one is handed over in parts, so that memory stays bounded.
+//!
+//! # XA
+//! XA PREPARE is logged under a GTID of its own, with the row changes; XA COMMIT or XA ROLLBACK follow later under another one,
+//! perhaps of another session, after a restart or in another file. The source shows the changes only then, and so do we: the
+//! events of a prepared transaction are held back, and decoded and handed over in the place of their XA COMMIT. Both GTIDs
+//! become applied together. So the checkpoint of a run that ends in between does not hold the prepared one's, and the source
+//! sends it again. An exact snapshot that was taken in between does not show the changes either: what counts is whether it
+//! includes the XA COMMIT.
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::binlog::{Event, EventType, GtidEvent, QueryEvent, RawEvent, RowsEvent, TransactionPayload};
-use crate::data::{Gtid, RowImage};
+use crate::data::{GtidSet, RowImage};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::sql::statement::StatementKind;
 use crate::stop::StopToken;
 
 use super::change::{Change, Span, TransactionPart};
+use super::prepared::{HeldBack, Prepared};
 use super::schema_change::{LoggedChange, SchemaChange};
 use super::tables::{MappedTable, Tables};
 
@@ -43,6 +52,8 @@ pub(super) struct Intake<'a> {
     tables: Tables<'a>,
     stop: &'a StopToken,
     group: Option<Group>,
+    /// XA transactions that are prepared and not ended.
+    prepared: Prepared,
     /// The log file of the source and how far it was taken.
     file: String,
     offset: u64,
@@ -58,8 +69,16 @@ struct Group {
     committed_at: SystemTime,
     changes: Vec<Change>,
     bytes: usize,
+    /// How many changes were handed over in parts.
+    handed_over: usize,
     /// A part was handed over.
     begun: bool,
+    /// Savepoints with the number of changes before them.
+    savepoints: Vec<(String, usize)>,
+    /// The events so far of an XA transaction.
+    held_back: Option<HeldBack>,
+    /// What the transaction was prepared as.
+    prepared: Option<Arc<Span>>,
 }
 
 impl<'a> Intake<'a> {
@@ -68,6 +87,7 @@ impl<'a> Intake<'a> {
             tables,
             stop,
             group: None,
+            prepared: Prepared::default(),
             file: String::new(),
             offset: 0,
             before: RowImage::new(),
@@ -99,7 +119,18 @@ impl<'a> Intake<'a> {
         })
     }
 
+    /// Returns the transactions that are prepared and neither committed nor rolled back: nothing of them is to be seen.
+    pub(super) fn prepared(&self) -> GtidSet {
+        self.prepared.spans()
+    }
+
     fn event(&mut self, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
+        if let Some(group) = &mut self.group
+            && let Some(held_back) = &mut group.held_back
+            && held_back.takes(raw)?
+        {
+            return self.prepared.hold(held_back, raw);
+        }
         match Event::parse(raw)? {
             Event::Gtid(event) => self.begin_group(&event, raw.header.timestamp),
             Event::Query(query) => self.query(&query, raw, out),
@@ -115,7 +146,7 @@ impl<'a> Intake<'a> {
                 (self.file, self.offset) = (rotate.file, rotate.position);
                 Ok(())
             }
-            Event::XaPrepare(_) => Err(ErrorKind::BinlogEvent { what: "an XA transaction".into() }.into()),
+            Event::XaPrepare(event) => self.xa_prepare(event.one_phase, out),
             Event::MariadbGtid(_) => Err(ErrorKind::BinlogEvent {
                 what: "a transaction of MariaDB, which dts does not read yet".into(),
             }
@@ -152,14 +183,17 @@ impl<'a> Intake<'a> {
             Some(microseconds) => UNIX_EPOCH + Duration::from_micros(microseconds),
             None => UNIX_EPOCH + Duration::from_secs(u64::from(timestamp)),
         };
-        let gtid = Gtid { uuid: event.source_id, tag: event.tag.as_deref().map(Into::into), gno: event.gno };
         self.group = Some(Group {
-            span: Arc::new(gtid.into()),
+            span: Arc::new(event.span()),
             open: false,
             committed_at,
             changes: Vec::new(),
             bytes: 0,
+            handed_over: 0,
             begun: false,
+            savepoints: Vec::new(),
+            held_back: None,
+            prepared: None,
         });
         Ok(())
     }
@@ -174,21 +208,82 @@ impl<'a> Intake<'a> {
                 Ok(())
             }
             StatementKind::Commit => self.end_group(out),
-            StatementKind::Savepoint { .. }
-            | StatementKind::ReleaseSavepoint { .. }
-            | StatementKind::Empty => Ok(()),
-            StatementKind::Rollback
-            | StatementKind::RollbackTo { .. }
-            | StatementKind::XaStart { .. }
-            | StatementKind::XaEnd { .. }
-            | StatementKind::XaPrepare { .. }
-            | StatementKind::XaCommit { .. }
-            | StatementKind::XaRollback { .. } => Err(ErrorKind::BinlogEvent {
-                what: "a rollback inside a transaction, or an XA transaction".into(),
+            StatementKind::Empty | StatementKind::XaEnd { .. } => Ok(()),
+            StatementKind::Savepoint { name } => {
+                self.group_under_way()?.set_savepoint(name);
+                Ok(())
             }
-            .into()),
+            StatementKind::ReleaseSavepoint { name } => {
+                self.group_under_way()?.savepoints.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+                Ok(())
+            }
+            StatementKind::RollbackTo { name } => self.group_under_way()?.roll_back_to(name),
+            StatementKind::Rollback => {
+                self.group_under_way()?.truncate(0)?;
+                self.end_group(out)
+            }
+            StatementKind::XaStart { xid } => {
+                let group = self.group_under_way()?;
+                group.open = true;
+                group.held_back = Some(HeldBack::new(xid));
+                Ok(())
+            }
+            StatementKind::XaCommit { xid, .. } => {
+                let held_back = self.prepared.end(xid);
+                let Some((span, held_back)) = held_back else {
+                    return Err(Error::from(ErrorKind::BinlogEvent {
+                        what: "the commit of an XA transaction that was prepared before the task began".into(),
+                    })
+                    .with_hint(
+                        "Its changes cannot be had any more: start a new task when XA RECOVER lists nothing on the source.",
+                    ));
+                };
+                self.group_under_way()?.prepared = Some(span);
+                self.replay(&held_back, out)
+            }
+            StatementKind::XaRollback { xid } => {
+                // One that is not known has left no trace on the target either.
+                let held_back = self.prepared.end(xid);
+                self.group_under_way()?.prepared = held_back.map(|(span, _)| span);
+                self.end_group(out)
+            }
+            StatementKind::XaPrepare { .. } => {
+                Err(ErrorKind::BinlogEvent { what: "an XA PREPARE in an unknown form".into() }.into())
+            }
             _ => self.statement(&change, query, raw.header.timestamp, out),
         }
+    }
+
+    fn group_under_way(&mut self) -> Result<&mut Group> {
+        self.group.as_mut().ok_or_else(|| {
+            ErrorKind::BinlogDamaged { what: "a part of a transaction outside of any".into() }.into()
+        })
+    }
+
+    /// An XA transaction is prepared: it is held back until it ends, or it ends here.
+    fn xa_prepare(&mut self, one_phase: bool, out: &mut dyn Outlet) -> Result<()> {
+        let group = self.group_under_way()?;
+        let Some(held_back) = group.held_back.take() else {
+            return Err(
+                ErrorKind::BinlogDamaged { what: "an XA transaction that did not begin".into() }.into()
+            );
+        };
+        if one_phase {
+            self.prepared.forget_bytes(&held_back);
+            return self.replay(&held_back, out);
+        }
+        let span = group.span.clone();
+        self.group = None;
+        self.prepared.add(span, held_back)
+    }
+
+    /// Takes the events of an XA transaction that is committed by the group under way.
+    fn replay(&mut self, held_back: &HeldBack, out: &mut dyn Outlet) -> Result<()> {
+        self.group_under_way()?.open = true;
+        for event in held_back.events() {
+            self.event(&event, out)?;
+        }
+        self.end_group(out)
     }
 
     fn statement(
@@ -263,9 +358,46 @@ impl<'a> Intake<'a> {
 }
 
 impl Group {
+    fn set_savepoint(&mut self, name: &str) {
+        self.savepoints.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        self.savepoints.push((name.to_owned(), self.handed_over + self.changes.len()));
+    }
+
+    fn roll_back_to(&mut self, name: &str) -> Result<()> {
+        let place = self.savepoints.iter().position(|(other, _)| other.eq_ignore_ascii_case(name));
+        let Some(place) = place else {
+            return Err(ErrorKind::BinlogDamaged {
+                what: "a rollback to a savepoint that was not set".into(),
+            }
+            .into());
+        };
+        self.savepoints.truncate(place + 1);
+        self.truncate(self.savepoints[place].1)
+    }
+
+    /// Takes back all changes but the first `kept`. The log holds them only when other changes, which cannot be taken back,
+    /// were made with them.
+    fn truncate(&mut self, kept: usize) -> Result<()> {
+        let refused = |why: &str| {
+            Err(ErrorKind::BinlogEvent { what: format!("a rollback inside a transaction {why}") }.into())
+        };
+        let Some(kept) = kept.checked_sub(self.handed_over) else {
+            return refused("that is so large that its beginning was applied already");
+        };
+        let Some(taken_back) = self.changes.get(kept..) else { return Ok(()) };
+        if taken_back.iter().any(|change| change.table.writer.schema().engine != "InnoDB") {
+            return refused("with changes of tables that take part in no transaction");
+        }
+        self.bytes -= taken_back.iter().map(Change::byte_count).sum::<usize>().min(self.bytes);
+        self.changes.truncate(kept);
+        Ok(())
+    }
+
     fn part(&mut self, last: bool) -> TransactionPart {
+        self.handed_over += self.changes.len();
         TransactionPart {
             span: self.span.clone(),
+            prepared: self.prepared.clone(),
             committed_at: self.committed_at,
             changes: std::mem::take(&mut self.changes),
             bytes: std::mem::take(&mut self.bytes),
@@ -294,3 +426,6 @@ fn other_event(event_type: EventType, raw: &RawEvent<'_>) -> Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

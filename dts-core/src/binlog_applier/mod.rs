@@ -33,6 +33,7 @@ mod engine;
 mod epoch;
 mod intake;
 mod options;
+mod prepared;
 mod queue;
 mod schema_change;
 mod session;

@@ -127,6 +127,14 @@ impl<'a> Session<'a> {
         self.apply.coordinator.applied()
     }
 
+    /// Returns whether the target shows all that the source shows at a position. What is prepared there shows nothing yet.
+    fn has(&self, position: &GtidSet) -> bool {
+        self.applied().contains_set(position) || {
+            let prepared = self.intake.prepared();
+            !prepared.is_empty() && self.applied().union(&prepared).contains_set(position)
+        }
+    }
+
     /// Returns how many commits there were.
     pub(super) fn commits(&self) -> u64 {
         self.apply.coordinator.commits()
@@ -141,7 +149,7 @@ impl<'a> Session<'a> {
     pub(super) fn follow(&mut self, queue: &EventQueue, until: &ApplyUntil) -> Result<()> {
         loop {
             if let ApplyUntil::Applied(wanted) = until
-                && self.applied().contains_set(wanted)
+                && self.has(wanted)
                 && self.apply.coordinator.pending_window().is_none()
             {
                 self.apply.engine.drain(&mut self.apply.coordinator)?;
@@ -201,7 +209,7 @@ impl<'a> Session<'a> {
             self.apply.progress.set_spool_bytes(spool.bytes_waiting());
         }
         let executed = server::gtid_executed(&mut self.source)?;
-        let in_sync = self.applied().contains_set(&executed);
+        let in_sync = self.has(&executed);
         let progress = self.apply.progress;
         progress.set_source_position(Position::Gtid(executed));
         progress.set_in_sync(in_sync && self.apply.applier.mode == ApplyMode::Strict);

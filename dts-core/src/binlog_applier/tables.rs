@@ -245,3 +245,36 @@ const RDS_ROW_ID: &str = "__#alibaba_rds_row_id#__";
 fn is_row_id(column: &WireColumn) -> bool {
     column.is_bigint() && column.name.as_ref().is_none_or(|name| name == RDS_ROW_ID)
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::data::TableSchema;
+
+    /// A table without columns.
+    pub(in super::super) fn table(engine: &str) -> Arc<TargetTable> {
+        let schema = TableSchema {
+            name: TableName::new("d", "t"),
+            columns: vec![],
+            indexes: vec![],
+            foreign_keys: vec![],
+            engine: engine.into(),
+            charset: "utf8mb4".into(),
+            collation: "utf8mb4_bin".into(),
+            rows_estimated: 0,
+            data_bytes: 0,
+            index_bytes: 0,
+            partitioned: false,
+        };
+        Arc::new(TargetTable {
+            source: schema.name.clone(),
+            keys: TableKeys::new(&schema, &[], false),
+            writer: TableWriter::new(schema, true),
+            has_snapshot: false,
+            has_other_unique: false,
+            unique_columns: None,
+            in_order: false,
+            cascades: None,
+        })
+    }
+}

@@ -207,6 +207,9 @@ impl Committed {
     /// Adds a transaction whose last part this is.
     pub(super) fn end_transaction(&mut self, part: &TransactionPart) {
         part.span.add_to(&mut self.done);
+        if let Some(prepared) = &part.prepared {
+            prepared.add_to(&mut self.done);
+        }
         self.transactions += 1;
         self.newest = self.newest.max(Some(part.committed_at));
     }

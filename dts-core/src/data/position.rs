@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::data::{BinlogCoordinates, GtidSet};
+use crate::data::{BinlogCoordinates, GtidSet, LogOffsets};
 use crate::error::{Error, Result};
 
 /// Where a stream of changes stands: everything before it is known, everything after it is still to come.
@@ -33,6 +33,15 @@ impl Position {
         match self {
             Position::Gtid(_) => None,
             Position::Coordinates(coordinates) => Some(coordinates),
+        }
+    }
+
+    /// Returns the position as people know it: a set of [`LogOffsets`] as coordinates in a log of this name, any other as it is.
+    #[must_use]
+    pub fn shown(self, log_name: Option<&str>) -> Position {
+        match self.gtid_set().and_then(|set| LogOffsets::shown(set, log_name.unwrap_or("binlog"))) {
+            Some(coordinates) => Position::Coordinates(coordinates),
+            None => self,
         }
     }
 

@@ -148,8 +148,8 @@ impl Migration {
         progress.set_step(Step::InSync, StepState::Done);
         let not_applied = executed.subtract(&applied);
         Ok(CompletionReport {
-            source_position: Some(Position::Gtid(executed)),
-            applied_position: Some(Position::Gtid(applied)),
+            source_position: Some(Position::Gtid(executed).shown(ends.source.facts().log_name())),
+            applied_position: Some(Position::Gtid(applied).shown(ends.source.facts().log_name())),
             target_position: server::binlog_position(&mut target, ends.target.facts())?,
             not_applied,
             triggers: held_back.triggers,
@@ -200,7 +200,7 @@ impl Migration {
             // How long it takes to get here does not matter; from here on the source decides.
             if reached.get_or_insert_with(Instant::now).elapsed() > QUIET_WITHIN {
                 let state = format!(
-                    "still being written on the source ({} transactions came while the last ones were applied)",
+                    "still being written on the source (newer transactions than the last applied ones: {})",
                     missing.count()
                 );
                 let hint = "Stop the application's writes on the source and complete again (or let `dts cutover` do both). \

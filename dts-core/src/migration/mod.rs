@@ -23,7 +23,7 @@ use crate::checker::{
     AppliedPosition, CheckMode, CheckOptions, CheckProgress, CheckReport, Checker, CheckpointPosition,
     NothingApplies, StructureChecker, TablePair, WritersReport, WritersSearch,
 };
-use crate::data::{GtidSet, Position};
+use crate::data::{GtidSet, LogOffsets, Position};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::full_loader::{FullLoadReport, FullLoader, LoadMethod, TablePlan, TableReport};
 use crate::progress::{Progress, Step, StepState};
@@ -278,6 +278,7 @@ impl Migration {
     fn run_steps(&self, until: Until, stop: &StopToken, progress: &Progress) -> Result<RunReport> {
         let begun = Instant::now();
         let ends = self.connect(stop)?;
+        progress.set_log_name(ends.source.facts().log_name());
         let (task, resumed) = self.begin(&ends, stop)?;
         let steps = |spool: Option<&Spool>, stop: &StopToken| {
             let mut run = Run {
@@ -306,10 +307,12 @@ impl Migration {
             Spool::discard(folder)?;
         }
         let mut target = ends.target.control(stop)?;
+        let applied = ends.ledger.checkpoint(&mut target)?.applied;
+        let log_name = ends.source.facts().log_name();
         Ok(RunReport {
             resumed,
-            start_position: Some(task.start_position),
-            applied_position: Some(Position::Gtid(ends.ledger.checkpoint(&mut target)?.applied)),
+            start_position: Some(task.start_position.shown(log_name)),
+            applied_position: Some(Position::Gtid(applied).shown(log_name)),
             target_position: server::binlog_position(&mut target, ends.target.facts())?,
             tables: loaded,
             rewrites,
@@ -348,6 +351,16 @@ impl Migration {
                 .into());
             }
             let uuid = ends.source.facts().server_uuid().unwrap_or_default();
+            if row.source_uuid != uuid && row.start_position.gtid_set().is_some_and(LogOffsets::is_in) {
+                return Err(Error::from(ErrorKind::SourceDiverged {
+                    unknown: format!("all: server {uuid} has another binary log than {}", row.source_uuid),
+                })
+                .on(Side::Source)
+                .with_hint(
+                    "Without GTIDs a position means something to one server alone. Point the task at the server that it began \
+                     with, or start a new task.",
+                ));
+            }
             if row.source_uuid != uuid {
                 log::warn!(
                     "the source is now server {uuid}, the task began on {}: a fail-over",

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::data::GtidSet;
+use crate::data::{BinlogCoordinates, GtidSet, LogOffsets};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sql::create_table::CharsetNames;
 use crate::stop::StopToken;
@@ -129,6 +129,11 @@ impl ServerFacts {
             && self.variable("gtid_mode").is_some_and(|mode| mode.eq_ignore_ascii_case("ON"))
     }
 
+    /// Returns what the files of the server's binary log are called without their number: `mysql-bin`.
+    pub fn log_name(&self) -> Option<&str> {
+        self.variable("log_bin_basename")?.rsplit(['/', '\\']).next().filter(|name| !name.is_empty())
+    }
+
     /// Returns `max_allowed_packet` in bytes; 4 MiB, the smallest default of all versions, when it is hidden.
     pub fn max_allowed_packet(&self) -> u64 {
         self.number("max_allowed_packet").unwrap_or(4 << 20)
@@ -161,14 +166,73 @@ impl ServerFacts {
     }
 }
 
-/// Reads `@@GLOBAL.gtid_executed`, whole.
+/// How far a server's log has come.
+enum Executed {
+    Gtids(GtidSet),
+    /// Without GTIDs: the end of the log.
+    Log(LogOffsets),
+}
+
+/// Reads `@@GLOBAL.gtid_executed`, whole. Of a server whose `gtid_mode` is not ON, the end of its binary log, as a set of
+/// [`LogOffsets`].
 ///
 /// Never through SHOW VARIABLES, which cuts at 1024 bytes (loongcollector#1644).
 ///
 /// # Errors
-/// What the server answered, or a set that cannot be read.
+/// What the server answered, or a set that cannot be read; [`ErrorKind::SystemVariable`] when there is no binary log.
 pub fn gtid_executed(connection: &mut Connection) -> Result<GtidSet> {
-    gtid_variable(connection, "SELECT @@GLOBAL.gtid_executed")
+    Ok(match executed(connection)? {
+        Executed::Gtids(set) => set,
+        Executed::Log(end) => end.all_before(),
+    })
+}
+
+fn executed(connection: &mut Connection) -> Result<Executed> {
+    match gtid_variable(connection, "SELECT @@GLOBAL.gtid_mode, @@GLOBAL.gtid_executed")? {
+        Some(set) => Ok(Executed::Gtids(set)),
+        None => {
+            let end = log_end(connection)?;
+            log_offsets(&end).map(Executed::Log)
+        }
+    }
+}
+
+/// Reads where a server's binary log ends. That runs ahead of what is visible: a transaction is in the log before the engine
+/// commits it.
+///
+/// # Errors
+/// What the server answered; [`ErrorKind::SystemVariable`] when there is no binary log.
+pub fn log_end(connection: &mut Connection) -> Result<BinlogCoordinates> {
+    // The old words are gone from 8.4 on; MariaDB has only them.
+    let version = connection.server_version();
+    let is_new = !version.contains("MariaDB")
+        && ServerVersion::parse(version).is_some_and(|version| version >= ServerVersion(8, 2, 0));
+    let sql = if is_new { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+    match connection.query_row(sql, "asking for the binary log's position")? {
+        Some(row) => BinlogCoordinates::parse(&format!("{}:{}", row.string(0), row.string(1))),
+        None => Err(no_log()),
+    }
+}
+
+/// Reads where the oldest log file that a server still has begins.
+///
+/// # Errors
+/// As [`log_end`].
+pub fn log_start(connection: &mut Connection) -> Result<BinlogCoordinates> {
+    let rows = connection.query("SHOW BINARY LOGS", "asking for the binary log's files")?;
+    rows.first().map(|row| BinlogCoordinates::start_of(row.string(0))).ok_or_else(no_log)
+}
+
+#[cold]
+fn no_log() -> Error {
+    ErrorKind::SystemVariable { name: "log_bin", expected: "ON".into(), actual: "OFF".into() }.into()
+}
+
+fn log_offsets(coordinates: &BinlogCoordinates) -> Result<LogOffsets> {
+    LogOffsets::of(coordinates).ok_or_else(|| {
+        let what = format!("to follow a binary log whose file has no number below 16 million: {coordinates}");
+        ErrorKind::Unsupported { what }.into()
+    })
 }
 
 /// Reads `@@GLOBAL.gtid_owned`: the transactions that are on their way into the log or into the engine at this moment.
@@ -187,11 +251,19 @@ pub fn gtid_owned(connection: &mut Connection) -> Result<GtidSet> {
 /// But a session owns its GTID until its engine commit is done. So what is in `gtid_executed` and is, *afterwards*, not
 /// in `gtid_owned` is committed. (Read the other way round, a transaction could slip in between.)
 ///
+/// Without GTIDs: everything before the present log file. The end of the log is ahead of the engine, too, but a server begins a
+/// new file only when all that is in the one before is committed in the engine.
+///
 /// # Errors
 /// As [`gtid_executed`].
 pub fn gtid_committed(connection: &mut Connection) -> Result<GtidSet> {
-    let executed = gtid_executed(connection)?;
-    Ok(executed.subtract(&gtid_owned(connection)?))
+    match executed(connection)? {
+        Executed::Gtids(set) => Ok(set.subtract(&gtid_owned(connection)?)),
+        Executed::Log(end) => {
+            let start = LogOffsets { offset: BinlogCoordinates::FIRST_EVENT, ..end };
+            Ok(start.all_before())
+        }
+    }
 }
 
 /// Reads a set that holds every transaction that was visible to a read before this.
@@ -203,6 +275,10 @@ pub fn gtid_committed(connection: &mut Connection) -> Result<GtidSet> {
 /// # Errors
 /// As [`gtid_executed`], or somebody asked to stop.
 pub fn gtid_visible(connection: &mut Connection, patience: Duration, stop: &StopToken) -> Result<GtidSet> {
+    if let Executed::Log(end) = executed(connection)? {
+        // What is visible is in the log.
+        return Ok(end.all_before());
+    }
     let end = Instant::now() + patience;
     let mut under_way = gtid_owned(connection)?;
     while !under_way.is_empty() && Instant::now() < end {
@@ -223,12 +299,18 @@ fn without_owners(text: &str) -> String {
         .collect()
 }
 
-/// Reads `@@GLOBAL.gtid_purged`, whole.
+/// Reads `@@GLOBAL.gtid_purged`, whole; without GTIDs, everything before the oldest log file.
 ///
 /// # Errors
 /// As [`gtid_executed`].
 pub fn gtid_purged(connection: &mut Connection) -> Result<GtidSet> {
-    gtid_variable(connection, "SELECT @@GLOBAL.gtid_purged")
+    match gtid_variable(connection, "SELECT @@GLOBAL.gtid_mode, @@GLOBAL.gtid_purged")? {
+        Some(set) => Ok(set),
+        None => {
+            let start = log_start(connection)?;
+            Ok(log_offsets(&start)?.all_before())
+        }
+    }
 }
 
 /// Reads where the server's own binary log stands, as it prints it: a GTID set, or `file:offset` without GTIDs. `None` when it
@@ -240,11 +322,13 @@ pub fn binlog_position(connection: &mut Connection, facts: &ServerFacts) -> Resu
     if facts.has_gtids() {
         return Ok(Some(gtid_executed(connection)?.to_string()));
     }
-    // The old words are gone from 8.4 on; MariaDB has only them.
-    let sql = if facts.is_mysql_at_least(8, 2, 0) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
-    match connection.query_row(sql, "asking for the binary log's position") {
-        Ok(row) => Ok(row.map(|row| format!("{}:{}", row.string(0), row.string(1)))),
-        Err(error) if error.server_error().is_some() => Ok(None),
+    match log_end(connection) {
+        Ok(end) => Ok(Some(end.to_string())),
+        Err(error)
+            if error.server_error().is_some() || matches!(error.kind(), ErrorKind::SystemVariable { .. }) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
@@ -261,9 +345,19 @@ pub fn binlog_files(connection: &mut Connection) -> Result<Option<Vec<(String, u
     }
 }
 
-fn gtid_variable(connection: &mut Connection, sql: &'static str) -> Result<GtidSet> {
-    let row = connection.query_row(sql, "reading a GTID set")?;
-    GtidSet::parse(&row.map(|row| row.string(0)).unwrap_or_default())
+/// `ER_UNKNOWN_SYSTEM_VARIABLE`: what MariaDB answers.
+const UNKNOWN_VARIABLE: u16 = 1193;
+
+/// Reads the second column when the first, `gtid_mode`, is ON.
+fn gtid_variable(connection: &mut Connection, sql: &'static str) -> Result<Option<GtidSet>> {
+    let row = match connection.query_row(sql, "reading a GTID set") {
+        Ok(row) => row.ok_or_else(|| Error::internal("no GTID set"))?,
+        Err(error) if error.server_error().is_some_and(|server| server.code == UNKNOWN_VARIABLE) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    if row.string(0).eq_ignore_ascii_case("ON") { GtidSet::parse(&row.string(1)).map(Some) } else { Ok(None) }
 }
 
 #[cfg(test)]

@@ -9,6 +9,6 @@ mod system_account;
 
 pub use facts::{
     Flavor, ServerFacts, ServerVersion, binlog_files, binlog_position, gtid_committed, gtid_executed,
-    gtid_owned, gtid_purged, gtid_visible,
+    gtid_owned, gtid_purged, gtid_visible, log_end, log_start,
 };
 pub(crate) use system_account::is_system_account;

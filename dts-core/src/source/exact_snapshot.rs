@@ -32,7 +32,10 @@
 //!    `gtid_owned`, E2 = `gtid_executed`, in this order. What is in E1 and not in O1 was committed before the snapshot, and is
 //!    visible. What is visible had got its GTID before the snapshot opened, so at O2 it was still owned, or was through
 //!    and in E2. So when E2 ∪ O2 holds nothing that E1 − O1 has not, S = E1 − O1 is exact: nothing was in between. On a
-//!    source that is never quiet for a few round trips this does not succeed, and says so.
+//!    source that is never quiet for a few round trips this does not succeed, and says so. Not without GTIDs.
+//!
+//! Without GTIDs S is everything before the end of the log ([`LogOffsets`](crate::data::LogOffsets)), read under the lock: who has
+//! changed one of the tables is through, and who will change one is written behind it.
 //!
 //! A table that another session holds for long is waited for in short turns, because a waiting lock can hold up those who
 //! come after it; between the turns the optimistic way is tried.
@@ -82,7 +85,7 @@ enum Attempt {
 /// [`Rung::GlobalLock`]; no lock is held when this returns.
 ///
 /// # Errors
-/// [`ErrorKind::SystemVariable`] without GTIDs; [`ErrorKind::Privilege`] with what to grant when locks are denied and the
+/// [`ErrorKind::Privilege`] with what to grant when locks are denied and the
 /// source is never quiet enough to do without; what the source answered.
 pub fn take(
     source: &SourceEndpoint,
@@ -90,10 +93,6 @@ pub fn take(
     connection_count: usize,
     stop: &StopToken,
 ) -> Result<ExactSnapshot> {
-    if !source.facts().has_gtids() {
-        let actual = source.facts().variable("gtid_mode").unwrap_or("missing").to_owned();
-        return Err(ErrorKind::SystemVariable { name: "gtid_mode", expected: "ON".into(), actual }.into());
-    }
     let mut ladder = Ladder { source, tables, connection_count, stop };
     let mut cause = None;
     for rung in [Rung::TableLock, Rung::GlobalLock] {
@@ -108,7 +107,9 @@ pub fn take(
         }
     }
     let begun = Instant::now();
-    while begun.elapsed() < OPTIMISTIC_PATIENCE {
+    // The end of a log without GTIDs runs ahead of the engine, and nothing tells by how much.
+    let optimistic = source.facts().has_gtids();
+    while optimistic && begun.elapsed() < OPTIMISTIC_PATIENCE {
         match ladder.optimistic()? {
             Attempt::Taken(connections, position) => {
                 return Ok(ExactSnapshot { connections, position, rung: Rung::Optimistic });

@@ -44,7 +44,7 @@ pub use reader::SpoolReader;
 pub use writer::SpoolWriter;
 
 use crate::binlog::{GroupEdge, GroupTracker};
-use crate::data::GtidSet;
+use crate::data::{GtidSet, Span};
 use crate::error::Result;
 use crate::transform::ObjectSelection;
 use segment::{BLOCK_HEADER_LENGTH, BlockKind, BlockReader, Damage, SegmentHeader};
@@ -340,7 +340,7 @@ fn scan(
         }
         let read = segment::for_each_event(&raw, |event| {
             match tracker.take(&event) {
-                Ok(GroupEdge::Ends(gtid)) => ended.push(gtid),
+                Ok(GroupEdge::Ends(span)) => ended.push(span),
                 Ok(_) => {}
                 Err(_) => return Err(Damage::Wrong("its events are out of order")),
             }
@@ -351,7 +351,7 @@ fn scan(
         }
         at += block_length;
         if !tracker.is_inside() {
-            own.extend(ended.drain(..));
+            ended.drain(..).for_each(|span: Span| span.add_to(&mut own));
             readable = at;
         }
     };

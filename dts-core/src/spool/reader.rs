@@ -161,8 +161,8 @@ impl SpoolReader {
         let (tracker, skips, applied) = (&mut self.tracker, &mut self.skips, &self.applied);
         segment::for_each_event(&self.raw, |event| {
             let edge = tracker.take(&event).map_err(|_| Damage::Wrong("its events are out of order"))?;
-            if let GroupEdge::Begins(gtid) = &edge {
-                *skips = applied.contains(gtid);
+            if let GroupEdge::Begins(span) = &edge {
+                *skips = span.is_in(applied);
             }
             if !*skips || edge == GroupEdge::Outside {
                 batch.push(&event);

@@ -8,7 +8,7 @@ use super::segment::{self, BUFFER_KEPT, BlockWriter, SegmentHeader};
 use super::table_filter::TableFilter;
 use super::{Segment, Shared, disk};
 use crate::binlog::{EventType, GroupEdge, GroupTracker, RawEvent};
-use crate::data::{Gtid, GtidSet};
+use crate::data::{GtidSet, Span};
 use crate::error::{Error, ErrorKind, Result};
 use crate::transform::ObjectSelection;
 
@@ -32,7 +32,7 @@ pub struct SpoolWriter {
     /// So many bytes of `raw` end between two transactions.
     whole: usize,
     /// Transactions that end within `whole`.
-    ended: Vec<Gtid>,
+    ended: Vec<Span>,
     space_asked_at: u64,
     written: u64,
 }
@@ -78,8 +78,8 @@ impl SpoolWriter {
             self.rewind()?;
         }
         let edge = self.tracker.take(event)?;
-        if let GroupEdge::Begins(gtid) = &edge {
-            self.skips = self.shared.state().spooled.contains(gtid);
+        if let GroupEdge::Begins(span) = &edge {
+            self.skips = span.is_in(&self.shared.state().spooled);
         }
         if self.skips && edge != GroupEdge::Outside {
             self.skips = !matches!(edge, GroupEdge::Ends(_));
@@ -89,8 +89,8 @@ impl SpoolWriter {
             segment::push_event(&mut self.raw, event).map_err(|error| Error::internal(error.to_string()))?;
         }
         match edge {
-            GroupEdge::Ends(gtid) => {
-                self.ended.push(gtid);
+            GroupEdge::Ends(span) => {
+                self.ended.push(span);
                 self.whole = self.raw.len();
             }
             GroupEdge::Outside => self.whole = self.raw.len(),
@@ -205,10 +205,10 @@ impl SpoolWriter {
         let Some(open) = &mut self.file else { return Ok(()) };
         open.readable = open.length;
         let mut state = self.shared.state();
-        state.spooled.extend(self.ended.iter().cloned());
+        self.ended.iter().for_each(|span| span.add_to(&mut state.spooled));
         if let Some(segment) = state.segments.back_mut() {
             segment.readable = open.readable;
-            segment.own.extend(self.ended.drain(..));
+            self.ended.drain(..).for_each(|span| span.add_to(&mut segment.own));
         }
         drop(state);
         self.shared.changed.notify_all();
@@ -273,7 +273,7 @@ impl SpoolWriter {
         }
         if self.space_asked_at == 0 || self.written >= self.space_asked_at + SPACE_ASKED_EVERY {
             let free = disk::free_bytes(&options.folder)?;
-            if free < options.free_bytes_min.saturating_add(more) {
+            if free < options.free_bytes_min.saturating_add(more + SPACE_ASKED_EVERY) {
                 let limit = format!("{} free, {} must stay free", mib(free), mib(options.free_bytes_min));
                 return Err(disk::disk_full(&options.folder, limit));
             }

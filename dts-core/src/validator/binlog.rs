@@ -37,10 +37,10 @@ pub(super) const CHECKS: &[Check] = &[
         GROUP,
         "gtid_mode",
         gtid_mode,
-        "The source's gtid_mode is ON. Fails otherwise: streaming by file and position is not built yet, so every \
-         transaction must have a GTID.",
+        "The source's gtid_mode is ON. Warns when it is OFF: the binary log is then followed by file and position, which mean \
+         something to this one server only. Fails in between, while the mode is being changed.",
     )
-    .not_ignorable("a task without GTIDs cannot be started yet"),
+    .not_ignorable("a task cannot follow a log whose transactions only sometimes have a GTID"),
     Check::fails(
         GROUP,
         "binlog_filters",
@@ -161,10 +161,13 @@ fn gtid_mode(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
               binlog; then restart the server."
             .to_owned(),
     };
-    Ok(Verdict::fail_unless(value.eq_ignore_ascii_case("ON"), "ON", value).trouble(
-        "not every transaction has a GTID, and streaming by file and position is not built yet",
-        fix,
-    ))
+    if value.eq_ignore_ascii_case("OFF") {
+        return Ok(Verdict::warn("ON", value)
+            .message("the log is followed by file and position: the task cannot go on with another server after a fail-over")
+            .fix(fix));
+    }
+    Ok(Verdict::fail_unless(value.eq_ignore_ascii_case("ON"), "ON", value)
+        .trouble("the mode is being changed: only some transactions have a GTID", fix))
 }
 
 fn binlog_filters(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {

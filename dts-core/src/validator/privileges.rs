@@ -145,7 +145,7 @@ pub(super) fn needs_exact_snapshot(objects: &SourceObjects) -> Vec<&TableName> {
     objects
         .tables
         .iter()
-        .filter(|table| table.row_key().is_none() || cascading(&table.name))
+        .filter(|table| table.row_key().is_none() || !objects.logs_cascades && cascading(&table.name))
         .map(|table| &table.name)
         .collect()
 }

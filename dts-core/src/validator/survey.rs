@@ -65,6 +65,8 @@ pub(super) struct SourceObjects {
     pub(super) tables: Vec<TableSchema>,
     /// The selected views.
     pub(super) views: Vec<TableName>,
+    /// The log holds what foreign keys change by themselves.
+    pub(super) logs_cascades: bool,
 }
 
 /// What the items share.
@@ -176,7 +178,12 @@ impl Survey {
             let mut connection = self.connect(Side::Source, stop)?;
             let mut databases = catalog::databases(&mut connection)?;
             databases.retain(|database| !is_system_database(&database.name));
-            let mut objects = SourceObjects { databases, tables: Vec::new(), views: Vec::new() };
+            let mut objects = SourceObjects {
+                databases,
+                tables: Vec::new(),
+                views: Vec::new(),
+                logs_cascades: facts.logs_cascades(),
+            };
             for database in objects.databases.iter().filter(|db| selection.selects_database(&db.name)) {
                 stop.check()?;
                 let wanted = |name: &TableName| selection.selects_table(name);

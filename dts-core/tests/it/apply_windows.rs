@@ -78,7 +78,7 @@ fn transaction(dice: &mut Dice, number: u64) -> String {
     sql
 }
 
-fn work(pair: &Pair, dice: &mut Dice, from: u64, count: u64) {
+pub(crate) fn work(pair: &Pair, dice: &mut Dice, from: u64, count: u64) {
     let mut connection = pair.source.root();
     connection.query_drop("SET NAMES utf8mb4").unwrap();
     connection.query_drop("SET SESSION sql_mode = ''").unwrap();
@@ -93,7 +93,7 @@ fn work(pair: &Pair, dice: &mut Dice, from: u64, count: u64) {
     }
 }
 
-fn create(pair: &Pair) {
+pub(crate) fn create(pair: &Pair) {
     pair.source.exec(&format!(
         "SET SESSION sql_mode = ''; {SCHEMA}; INSERT INTO doc VALUES (1,'x'),(18446744073709551615,REPEAT('y',70000))"
     ));

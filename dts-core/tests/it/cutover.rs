@@ -1,8 +1,6 @@
 //! Moving the writers: what an application was told to be committed is on the target, and never can both sides be written.
 use std::cell::RefCell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dts_core::cutover::{CutoverOptions, CutoverReport, CutoverStep, StepName};
@@ -10,80 +8,10 @@ use dts_core::data::GateKind;
 use dts_core::error::{ErrorKind, Result};
 use dts_core::migration::{GateHook, Migration, Until};
 use dts_core::stop::StopToken;
-use dts_testbed::Server;
+use dts_testbed::{Application, Server};
 use mysql::prelude::Queryable;
 
 use crate::support::{Generation, Pair, run};
-
-/// An application with an account of its own: inserts numbers, and remembers the last one that the server acknowledged.
-struct App {
-    stop: Arc<AtomicBool>,
-    acknowledged: Arc<AtomicU64>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl App {
-    /// Goes on through refusals and lost connections, as applications do.
-    fn start(server: &Server) -> App {
-        let stop = Arc::new(AtomicBool::new(false));
-        let acknowledged = Arc::new(AtomicU64::new(0));
-        let options = mysql::OptsBuilder::new()
-            .ip_or_hostname(Some("127.0.0.1"))
-            .tcp_port(server.port())
-            .user(Some("app"))
-            .pass(Some("app-secret"))
-            .db_name(Some("shop"));
-        let thread = {
-            let (stop, acknowledged) = (stop.clone(), acknowledged.clone());
-            std::thread::spawn(move || {
-                let mut connection: Option<mysql::Conn> = None;
-                let mut next = 1;
-                while !stop.load(Ordering::Relaxed) {
-                    let Some(open) = &mut connection else {
-                        connection = mysql::Conn::new(options.clone()).ok();
-                        std::thread::sleep(Duration::from_millis(1));
-                        continue;
-                    };
-                    match open.exec_drop("INSERT INTO log (number) VALUES (?)", (next,)) {
-                        Ok(()) => {
-                            acknowledged.store(next, Ordering::SeqCst);
-                            next += 1;
-                        }
-                        // A COMMIT whose answer was lost: the same number is tried again, and is a duplicate then.
-                        Err(mysql::Error::MySqlError(error)) if error.code == 1062 => {
-                            acknowledged.store(next, Ordering::SeqCst);
-                            next += 1;
-                        }
-                        Err(_) => connection = None,
-                    }
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            })
-        };
-        let app = App { stop, acknowledged, thread: Some(thread) };
-        app.wait_for_progress();
-        app
-    }
-
-    fn acknowledged(&self) -> u64 {
-        self.acknowledged.load(Ordering::SeqCst)
-    }
-
-    /// Waits until twenty more are acknowledged.
-    fn wait_for_progress(&self) {
-        let wanted = self.acknowledged() + 20;
-        while self.acknowledged() < wanted {
-            assert!(!self.thread.as_ref().unwrap().is_finished(), "the application died");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-
-    fn finish(mut self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().expect("the application");
-        self.acknowledged()
-    }
-}
 
 fn prepare(pair: &Pair) {
     pair.source.exec(
@@ -116,7 +44,7 @@ fn numbers(server: &Server) -> (u64, u64, u64) {
 fn nothing_acknowledged_is_lost(generation: Generation, gate: GateKind) {
     let pair = Pair::start(generation);
     prepare(&pair);
-    let app = App::start(&pair.source);
+    let app = Application::start(&pair.source);
     let migration = synced(&pair);
     app.wait_for_progress();
     pair.target.exec("SET GLOBAL read_only = 1");
@@ -192,7 +120,7 @@ impl GateHook for Counting {
 fn cutover_is_taken_back_when_sessions_are_left() {
     let pair = Pair::start(Generation::Old);
     prepare(&pair);
-    let app = App::start(&pair.source);
+    let app = Application::start(&pair.source);
     let migration = synced(&pair);
     let mut options = CutoverOptions::new(GateKind::Hook);
     options.patience = Duration::from_millis(300);

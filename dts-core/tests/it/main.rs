@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 #![allow(clippy::print_stderr, reason = "seeds and figures belong into a test's output")]
 mod apply;
+mod apply_transactions;
 mod apply_windows;
 mod binlog_decode;
 mod cascades;
@@ -18,6 +19,7 @@ mod key_identity;
 mod keyless;
 mod load_sessions;
 mod migrate;
+mod source_weather;
 mod spool;
 mod structure;
 mod support;

@@ -9,7 +9,7 @@ use dts_core::stop::StopToken;
 use dts_testbed::{Server, dump};
 use mysql::prelude::Queryable;
 
-use crate::support::{Generation, Pair, Writer, run};
+use crate::support::{Generation, Pair, StopAtEnd, Writer, run};
 
 const TABLES: &str = "CREATE DATABASE d; CREATE TABLE d.t (id INT AUTO_INCREMENT PRIMARY KEY, a INT NOT NULL, b VARCHAR(200), KEY a (a));
     CREATE TABLE d.log (a INT, b VARCHAR(50)); CREATE DATABASE other; CREATE TABLE other.o (id INT PRIMARY KEY, b BLOB)";
@@ -85,6 +85,7 @@ fn source_purges_during_the_copy(generation: Generation) {
     let mut purged = 0;
     std::thread::scope(|scope| {
         let copied = scope.spawn(|| migration.run(Until::Loaded, &stop, &progress));
+        let _end = StopAtEnd(&stop);
         wait_until("rows are copied", || progress.snapshot().rows_done > 0);
         while !copied.is_finished() {
             std::thread::sleep(Duration::from_millis(300));
@@ -214,6 +215,7 @@ fn spool_is_empty_in_sync() {
     let (stop, progress) = (StopToken::new(), Progress::new());
     std::thread::scope(|scope| {
         let applied = scope.spawn(|| migration.run(Until::Stopped, &stop, &progress));
+        let _end = StopAtEnd(&stop);
         let mut connection = pair.source.root();
         (0..200).for_each(|step| write(&mut connection, step, 1000));
         wait_until("in sync", || {

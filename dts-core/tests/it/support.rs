@@ -143,6 +143,15 @@ impl Drop for Writer {
     }
 }
 
+/// Ends a run beside the test when the test fails: a scope would wait for its threads for ever.
+pub(crate) struct StopAtEnd<'a>(pub &'a StopToken);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 /// A small generator that is the same everywhere; its seed is printed by who uses it.
 pub(crate) struct Dice(pub u64);
 

@@ -108,6 +108,25 @@ fn tidy_every_error_code_is_documented() {
 }
 
 #[test]
+fn tidy_tests_that_documents_name_exist() {
+    let text = fs::read_to_string(root().join("docs/testing.md")).unwrap();
+    let table = text.split("## Bugs of other engines: binary log").nth(1).expect("the table of bugs");
+    let mut code = String::new();
+    for folder in ["dts-core/src", "dts-core/tests"] {
+        sources(&root().join(folder)).into_iter().for_each(|(_, text)| code.push_str(&text));
+    }
+    let named: Vec<&str> = table
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(named.len() > 30, "the tests were not found");
+    for name in named {
+        assert!(code.contains(&format!("fn {name}()")), "docs/testing.md names '{name}'");
+    }
+}
+
+#[test]
 fn tidy_links_in_documents_lead_somewhere() {
     let mut documents: Vec<PathBuf> =
         fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
