@@ -88,8 +88,8 @@ fn a_cut_over_that_is_killed_goes_on_and_never_leaves_two_open_sides() {
     // Killed by the gate's own command: nobody opens the gate but --abort.
     let killed = dts.run(&["cutover", "shop", "--gate", "hook=kill -9 $PPID #"]);
     assert_ne!(killed.code, 0);
-    let refused = dts.run(&["run", text(&file), "--until", "synced"]);
-    assert_ne!(refused.code, 0, "a run in the middle of a cut-over: {refused:?}");
+    // A run meanwhile applies what is there, and nothing else.
+    dts.run(&["run", text(&file), "--until", "synced"]).ends_with(0);
     let aborted = dts.run(&["cutover", "shop", "--abort"]).ends_with(2);
     assert!(aborted.err.contains("--gate hook=CMD"), "{aborted:?}");
     dts.run(&["cutover", "shop", "--abort", "--gate", "hook=true"]).ends_with(0);
