@@ -21,6 +21,9 @@ use super::OnDivergence;
 use super::change::{Change, Span, TransactionPart};
 use super::statements::Statements;
 
+/// Workers of a window wait for each other before they commit, so that one that waits for a lock of another waits in vain, and no
+/// server sees a deadlock in that. (A DELETE of many rows of a small table reads, and locks, the whole table.)
+const LOCK_WAIT: &str = "SET SESSION innodb_lock_wait_timeout = 2";
 /// How long to wait for another session that applies for the same task.
 const OTHER_APPLIER_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -350,6 +353,7 @@ pub(super) fn open(
     (1..=count)
         .map(|number| {
             let mut connection = target.writer(stop)?;
+            connection.execute(LOCK_WAIT, "setting up a worker's session")?;
             own.become_only(&mut connection, ledger, number, stop)?;
             Ok(Worker::new(number, connection, ledger.clone(), low_water.clone()))
         })
