@@ -21,6 +21,8 @@ use super::schema_change::{KnownTables, LoggedChange, SchemaChanger};
 use super::tables::Tables;
 use super::{ApplyMode, ApplyUntil, BinlogApplier, EngineChoice, Manner};
 
+/// Workers that share a window.
+const WINDOW_WORKERS: usize = 1;
 /// How long a change waits for company when no more events are there.
 const LINGER: Duration = Duration::from_millis(5);
 /// How long a change waits for company under a steady trickle, in which the queue is never idle.
@@ -72,7 +74,9 @@ impl Kind {
         let rules = Rules { mode: applier.mode, on_divergence: applier.options.on_divergence };
         match self {
             Kind::Dag => Box::new(DagEngine::new(rules, workers)),
-            Kind::Epoch => Box::new(EpochEngine::new(rules, workers, alone, half_done)),
+            // One worker: several lock each other out where a table has a further UNIQUE index, however the rows are shared
+            // (seen with random work: 1205 and 1213 until the run gave up). `docs/decisions.md` says what it would take.
+            Kind::Epoch => Box::new(EpochEngine::new(rules, WINDOW_WORKERS.min(workers), alone, half_done)),
         }
     }
 }

@@ -201,9 +201,19 @@ impl TableWriter {
     }
 
     /// Begins a DELETE of one or more rows; of one row when the table has no key.
+    ///
+    /// Without the hint a DELETE of many rows of a small table reads the whole table, and waits for every row that another
+    /// session has locked. Only the form with USING takes a hint.
     pub fn begin_delete(&self, sql: &mut Vec<u8>) {
         sql.extend_from_slice(b"DELETE FROM ");
         quote::push_table(sql, &self.schema.name);
+        if let Some(key) = &self.key {
+            sql.extend_from_slice(b" USING ");
+            quote::push_table(sql, &self.schema.name);
+            sql.extend_from_slice(b" FORCE INDEX (");
+            quote::push_identifier(sql, &key.index);
+            sql.push(b')');
+        }
         sql.extend_from_slice(b" WHERE ");
         if let Some(only) = self.only_key_column() {
             quote::push_identifier(sql, &self.schema.columns[only].name);
