@@ -76,7 +76,7 @@ impl Structure<'_> {
     /// Changes of the tables must not be applied meanwhile.
     ///
     /// # Errors
-    /// [`ErrorKind::Divergence`] when a UNIQUE index finds a value twice; else what the target answered.
+    /// [`ErrorKind::Divergence`](crate::error::ErrorKind::Divergence) when a UNIQUE index finds a value twice; else what the target answered.
     pub fn build_indexes(
         &self,
         tables: &[TablePlan],
