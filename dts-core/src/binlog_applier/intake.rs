@@ -108,7 +108,7 @@ impl<'a> Intake<'a> {
     /// What cannot be carried, with the transaction's position; what the outlet returned.
     pub(super) fn take(&mut self, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
         if raw.header.log_pos > 0 {
-            self.offset = u64::from(raw.header.log_pos);
+            self.offset = offset_after(self.offset, raw.header.log_pos);
         }
         self.event(raw, out).map_err(|error| match &self.group {
             // What the target answered is about changes that were handed over earlier.
@@ -425,6 +425,16 @@ fn other_event(event_type: EventType, raw: &RawEvent<'_>) -> Result<()> {
                 .into())
         }
     }
+}
+
+/// Returns the offset in the file that the low 32 bits in an event's header stand for (gh-ost#1367: they wrap at 4 GiB).
+///
+/// No event is longer than 1 GiB, so one that seems to go back by more than 3 GiB has wrapped. One that goes back by less does
+/// so: a stream that broke off begins its transaction anew.
+fn offset_after(before: u64, log_pos: u32) -> u64 {
+    const WRAP: u64 = 1 << 32;
+    let near = (before & !(WRAP - 1)) | u64::from(log_pos);
+    if near + (3 << 30) < before { near + WRAP } else { near }
 }
 
 #[cfg(test)]
