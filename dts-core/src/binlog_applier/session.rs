@@ -12,17 +12,16 @@ use crate::wire::Connection;
 use super::change::TransactionPart;
 use super::choice::Distance;
 use super::coordinator::Coordinator;
-use super::dag::{DagEngine, Rules};
+use super::dag::DagEngine;
 use super::engine::Engine;
 use super::epoch::EpochEngine;
 use super::intake::{Intake, Outlet, Taken};
 use super::queue::{EventQueue, Received};
+use super::rules::Rules;
 use super::schema_change::{KnownTables, LoggedChange, SchemaChanger};
 use super::tables::Tables;
 use super::{ApplyMode, ApplyUntil, BinlogApplier, EngineChoice, Manner};
 
-/// Workers that share a window.
-const WINDOW_WORKERS: usize = 1;
 /// How long a change waits for company when no more events are there.
 const LINGER: Duration = Duration::from_millis(5);
 /// How long a change waits for company under a steady trickle, in which the queue is never idle.
@@ -48,6 +47,8 @@ struct Apply<'a> {
     distance: Distance,
     /// Until all of these are applied, one by one.
     careful: &'a GtidSet,
+    /// Windows go by one worker for a while.
+    alone: bool,
     /// Since when something waits for company.
     waiting_since: Option<Instant>,
     stop: &'a StopToken,
@@ -74,9 +75,7 @@ impl Kind {
         let rules = Rules { mode: applier.mode, on_divergence: applier.options.on_divergence };
         match self {
             Kind::Dag => Box::new(DagEngine::new(rules, workers)),
-            // One worker: several lock each other out where a table has a further UNIQUE index, however the rows are shared
-            // (seen with random work: 1205 and 1213 until the run gave up). `docs/decisions.md` says what it would take.
-            Kind::Epoch => Box::new(EpochEngine::new(rules, WINDOW_WORKERS.min(workers), alone, half_done)),
+            Kind::Epoch => Box::new(EpochEngine::new(rules, workers, alone, half_done)),
         }
     }
 }
@@ -115,6 +114,7 @@ impl<'a> Session<'a> {
                 kind,
                 distance: Distance::default(),
                 careful: &manner.careful,
+                alone: manner.alone,
                 coordinator,
                 changer,
                 waiting_since: None,
@@ -251,7 +251,7 @@ impl Apply<'_> {
         self.engine.drain(&mut self.coordinator)?;
         log::info!("apply: {:?} engine from here", wanted);
         self.kind = wanted;
-        self.engine = wanted.engine(self.applier, self.coordinator.worker_count(), false, None);
+        self.engine = wanted.engine(self.applier, self.coordinator.worker_count(), self.alone, None);
         Ok(())
     }
 }

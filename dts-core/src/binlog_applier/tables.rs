@@ -70,6 +70,8 @@ pub(super) struct Tables<'a> {
 /// A table map, and what is made of it when the first row comes: a map whose rows are left out may be one of a definition
 /// that is not the table's.
 struct Mapped {
+    /// The bytes of the event.
+    body: Box<[u8]>,
     map: TableMap,
     name: TableName,
     is_selected: bool,
@@ -88,15 +90,21 @@ impl<'a> Tables<'a> {
         Tables { target, transform, known, cascades_are_logged, by_name, by_id }
     }
 
-    /// Takes a table map.
-    pub(super) fn map(&mut self, map: TableMap) {
+    /// Takes the body of a table map's event.
+    ///
+    /// # Errors
+    /// As [`TableMap::parse`].
+    pub(super) fn map(&mut self, body: &[u8]) -> Result<()> {
         // The same table is mapped again before every statement; only a new one costs more than this comparison.
-        if self.by_id.get(&map.table_id).is_some_and(|known| known.map == map) {
-            return;
+        let is_known = |known: &Mapped| *known.body == *body;
+        if TableMap::table_id_of(body).and_then(|id| self.by_id.get(&id)).is_some_and(is_known) {
+            return Ok(());
         }
+        let map = TableMap::parse(body)?;
         let name = TableName::new(&map.database, &map.table);
         let is_selected = self.transform.selection.selects_table(&name);
-        self.by_id.insert(map.table_id, Mapped { map, name, is_selected, resolved: None });
+        self.by_id.insert(map.table_id, Mapped { body: body.into(), map, name, is_selected, resolved: None });
+        Ok(())
     }
 
     /// Returns the table of a row event; `None` when its changes are left out: it is not selected, or they are in its rows

@@ -8,8 +8,9 @@ use crate::error::{Error, Result};
 use super::super::change::TransactionPart;
 use super::super::coordinator::Coordinator;
 use super::super::engine::Engine;
+use super::super::rules::Rules;
 use super::graph::{Graph, Touched};
-use super::job::{self, Rules};
+use super::job;
 
 /// Bytes of changes that wait or are under way at most.
 const GRAPH_BYTES_MAX: usize = 32 << 20;
