@@ -6,12 +6,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use dts_core::binlog::{
-    ColumnHint, EventHeader, EventType, RawEvent, RowDecoder, RowsEvent, TableMap,
-};
-use dts_core::data::{
-    Column, ColumnKind, Index, IndexPart, RowImage, TableName, TableSchema,
-};
+use dts_core::binlog::{ColumnHint, EventHeader, EventType, RawEvent, RowDecoder, RowsEvent, TableMap};
+use dts_core::data::{Column, ColumnKind, Index, IndexPart, RowImage, TableName, TableSchema};
 use dts_core::sql::write::{InsertForm, TableWriter};
 
 const TABLE: u64 = 108;

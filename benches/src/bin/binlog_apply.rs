@@ -263,6 +263,13 @@ fn child(arguments: &[String]) {
     }
     let progress = Progress::new();
     let begun = Instant::now();
+    let watched = progress.clone();
+    let watch = std::thread::spawn(move || {
+        while watched.snapshot().row_events_applied == 0 && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        begun.elapsed()
+    });
     if let Err(error) = Migration::new(options).run(Until::Synced, &StopToken::new(), &progress) {
         eprintln!("{error:?}");
         std::process::exit(1);
@@ -270,8 +277,9 @@ fn child(arguments: &[String]) {
     let seen = progress.snapshot();
     let usage = own_usage();
     println!(
-        "  {:.2} s: {} transactions, {} row events, {} rows written, {} retries",
+        "  {:.2} s ({:.2} s until the first commit): {} transactions, {} row events, {} rows written, {} retries",
         begun.elapsed().as_secs_f64(),
+        if seen.row_events_applied > 0 { watch.join().expect("the watch").as_secs_f64() } else { 0.0 },
         seen.transactions_applied,
         seen.row_events_applied,
         seen.apply.rows_written,

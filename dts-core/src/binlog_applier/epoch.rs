@@ -33,7 +33,7 @@
 //! One that is larger than a quarter of a window goes, reduced in pieces, through one worker in one target transaction.
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::data::{GtidSet, TableName};
 use crate::error::{Error, ErrorKind, Result, Side};
@@ -47,9 +47,14 @@ use super::window::{self, Sealed, Window};
 use super::worker::{Committed, Divergence, Job, Worker};
 
 /// Memory that a window holds at most. Two are there at a time: one fills while the other is written.
-const WINDOW_BYTES_MAX: usize = 40 << 20;
-/// A window that is smaller waits for more, as long as more comes.
-const WINDOW_BYTES_MIN: usize = 4 << 20;
+const WINDOW_BYTES_MAX: usize = 64 << 20;
+/// A window that is smaller waits for more, as long as more comes: the larger it is, the fewer rows are written twice. The
+/// first one is small, because nothing is written before it; the wanted size doubles from there.
+const FIRST_WINDOW_BYTES: usize = 8 << 20;
+/// Where that ends.
+const WINDOW_BYTES_WANTED: usize = 48 << 20;
+/// How long a window may wait for more while the target is idle.
+const FILLING_MAX: Duration = Duration::from_millis(500);
 /// A transaction that is larger goes in pieces.
 const TRANSACTION_BYTES_MAX: usize = WINDOW_BYTES_MAX / 4;
 /// Size of such a piece.
@@ -70,6 +75,8 @@ pub(super) struct EpochEngine {
     /// So many windows are still for one worker alone.
     alone: u32,
     filling: Filling,
+    /// A smaller window waits for more.
+    wanted_bytes: usize,
     /// The transaction under way.
     parts: Vec<TransactionPart>,
     parts_bytes: usize,
@@ -91,6 +98,8 @@ struct Filling {
     window: Window<Change>,
     /// The transactions that end in it.
     committed: Committed,
+    /// When it got its first change.
+    since: Option<Instant>,
 }
 
 /// A window that is written.
@@ -129,6 +138,7 @@ impl EpochEngine {
             workers,
             alone: if alone { WINDOWS_ALONE } else { 0 },
             filling: Filling::default(),
+            wanted_bytes: FIRST_WINDOW_BYTES,
             parts: Vec::new(),
             parts_bytes: 0,
             piece: None,
@@ -280,12 +290,8 @@ impl Filling {
     }
 
     /// Takes a part of a transaction. `in_order`: as in [`Window::take_change`].
-    fn take(
-        &mut self,
-        part: TransactionPart,
-        in_order: &mut HashSet<TableName>,
-        strict: bool,
-    ) -> Result<()> {
+    fn take(&mut self, part: TransactionPart, in_order: &mut HashSet<TableName>, strict: bool) -> Result<()> {
+        self.since.get_or_insert_with(Instant::now);
         if part.last {
             self.committed.end_transaction(&part);
         }
@@ -297,7 +303,7 @@ impl Filling {
     }
 
     fn close(self, workers: usize) -> Closed {
-        let Filling { window, mut committed } = self;
+        let Filling { window, mut committed, since: _ } = self;
         let window = window.seal(workers);
         committed.rows_written = window.row_count() as u64;
         Closed { window, committed }
@@ -353,7 +359,8 @@ impl Engine for EpochEngine {
             // What was half done is finished by itself: only its rows may be anything.
             if self.half_done.is_some() || self.filling.window.bytes >= WINDOW_BYTES_MAX {
                 self.close(coordinator)?;
-            } else if self.filling.window.bytes >= WINDOW_BYTES_MIN && self.advance(coordinator)? {
+            } else if self.filling.window.bytes >= self.wanted_bytes && self.advance(coordinator)? {
+                self.wanted_bytes = (2 * self.wanted_bytes).min(WINDOW_BYTES_WANTED);
                 self.launch(coordinator)?;
             }
         }
@@ -365,6 +372,14 @@ impl Engine for EpochEngine {
             self.launch(coordinator)?;
         }
         Ok(())
+    }
+
+    fn proceed(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
+        if !self.advance(coordinator)? {
+            return Ok(());
+        }
+        let is_due = self.filling.since.is_some_and(|since| since.elapsed() >= FILLING_MAX);
+        if is_due { self.flush(coordinator) } else { Ok(()) }
     }
 
     fn drain(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {

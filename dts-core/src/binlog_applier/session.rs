@@ -182,7 +182,7 @@ impl<'a> Session<'a> {
                 Received::Batch(batch) => self.take_all(&batch)?,
                 Received::Nothing => {
                     self.apply.distance.nothing_came(Instant::now());
-                    self.apply.flush()?;
+                    self.apply.move_on()?;
                     self.apply.coordinator.settle(LINGER)?;
                     self.apply.coordinator.advance_when_due()?;
                 }
@@ -198,7 +198,7 @@ impl<'a> Session<'a> {
         }
         while self.apply.coordinator.settle(Duration::ZERO)?.is_some() {}
         if self.apply.waiting_since.is_some_and(|since| since.elapsed() >= LINGER_MAX) {
-            self.apply.flush()?;
+            self.apply.move_on()?;
         }
         Ok(())
     }
@@ -229,9 +229,14 @@ impl<'a> Session<'a> {
 }
 
 impl Apply<'_> {
-    fn flush(&mut self) -> Result<()> {
+    /// What waits for company has waited; far behind, its company is on the way.
+    fn move_on(&mut self) -> Result<()> {
         self.waiting_since = None;
-        self.engine.flush(&mut self.coordinator)
+        if self.distance.is_far() {
+            self.engine.proceed(&mut self.coordinator)
+        } else {
+            self.engine.flush(&mut self.coordinator)
+        }
     }
 }
 

@@ -250,6 +250,11 @@ fn windows_report_divergence() {
         ("DELETE FROM plain WHERE id = 1", "UPDATE plain SET a = 100 WHERE id = 1"),
         ("DELETE FROM plain WHERE id = 1", "DELETE FROM plain WHERE id = 1"),
         ("INSERT INTO plain (id) VALUES (20)", "INSERT INTO plain (id) VALUES (20)"),
+        // Nothing of it is left at the end of the window.
+        (
+            "INSERT INTO plain (id) VALUES (20)",
+            "BEGIN; INSERT INTO plain (id) VALUES (20); DELETE FROM plain WHERE id = 20; COMMIT",
+        ),
         ("DELETE FROM uniq WHERE id = 1", "UPDATE uniq SET n = 100 WHERE id = 1"),
         ("DELETE FROM uniq WHERE id = 1", "UPDATE uniq SET u = 100 WHERE id = 1"),
         ("INSERT INTO uniq VALUES (20,20,'z',0)", "INSERT INTO uniq VALUES (20,21,'y',0)"),

@@ -160,7 +160,12 @@ fn is_whole(change: &Change, image: &RowImage) -> bool {
 
 impl<I: AsRef<[Value]> + Default> TableWindow<I> {
     /// Returns how many bytes came and how many went.
-    fn take<C: Held<Image = I>>(&mut self, held: C, span: &Arc<Span>, strict: bool) -> Result<(usize, usize)> {
+    fn take<C: Held<Image = I>>(
+        &mut self,
+        held: C,
+        span: &Arc<Span>,
+        strict: bool,
+    ) -> Result<(usize, usize)> {
         let writer = &self.table.writer;
         let (before, after) = held.into_images();
         let (old, new) = (before.as_ref(), after.as_ref());
@@ -216,8 +221,7 @@ impl<I: AsRef<[Value]> + Default> TableWindow<I> {
             }
             return Ok((byte_count(&row.after), lost));
         }
-        let row =
-            NetChange { was_there: !before.as_ref().is_empty(), before, after, span: span.clone() };
+        let row = NetChange { was_there: !before.as_ref().is_empty(), before, after, span: span.clone() };
         let gained =
             byte_count(&row.before) + byte_count(&row.after) + size_of::<NetChange<I>>() + key.len() + 32;
         self.rows.insert(key.into(), row);
