@@ -57,7 +57,7 @@ impl<C: Held> Window<C> {
             .tables
             .into_iter()
             .map(|window| {
-                let mut rows: Vec<(Box<[u8]>, NetChange<C::Image>)> = window.rows.into_iter().collect();
+                let mut rows = Vec::from_iter(window.rows);
                 rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
                 let rows = rows.into_iter().map(|(_, row)| row).collect();
                 SealedTable { table: window.table, rows, owner: Owner::One(0) }
