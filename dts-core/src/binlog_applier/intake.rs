@@ -131,13 +131,13 @@ impl<'a> Intake<'a> {
         {
             return self.prepared.hold(held_back, raw);
         }
+        // Before every statement there is one: it is not taken apart again when it is known.
+        if raw.header.event_type == EventType::TableMap {
+            return self.tables.map(raw.body);
+        }
         match Event::parse(raw)? {
             Event::Gtid(event) => self.begin_group(&event, raw.header.timestamp),
             Event::Query(query) => self.query(&query, raw, out),
-            Event::TableMap(map) => {
-                self.tables.map(map);
-                Ok(())
-            }
             Event::Rows(rows) => self.rows(&rows, out),
             Event::Xid(_) => self.end_group(out),
             Event::TransactionPayload(payload) => self.payload(&payload, out),
@@ -154,6 +154,7 @@ impl<'a> Intake<'a> {
             Event::FormatDescription(_)
             | Event::Heartbeat(_)
             | Event::RowsQuery(_)
+            | Event::TableMap(_)
             | Event::PreviousGtids(_) => Ok(()),
             Event::Other(event_type) => other_event(event_type, raw),
         }
