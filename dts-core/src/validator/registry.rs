@@ -2,7 +2,9 @@
 use crate::stop::StopToken;
 use crate::validator::finding::Verdict;
 use crate::validator::survey::{Blocked, Survey};
-use crate::validator::{binlog, connection, objects, parameters, privileges, stored, tables, upgrade};
+use crate::validator::{
+    accounts, binlog, connection, objects, parameters, privileges, stored, tables, upgrade,
+};
 
 /// The worst that an item can say of a thing it could look at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +69,7 @@ pub(super) fn checks() -> impl Iterator<Item = &'static Check> {
         objects::CHECKS,
         tables::CHECKS,
         stored::CHECKS,
+        accounts::CHECKS,
     ]
     .into_iter()
     .flatten()
