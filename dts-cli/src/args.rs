@@ -95,6 +95,8 @@ pub(crate) enum Command {
     Complete(CompleteArgs),
     /// Move the application's writes to the target: gate, drain, open; it can be run again at any point
     Cutover(CutoverArgs),
+    /// Show what became of the source's accounts on the target, or try to log in there with each
+    Accounts(AccountsArgs),
     /// Remove what dts keeps of a task that has ended
     Clean(CleanArgs),
     /// Print a completion script for a shell
@@ -237,6 +239,13 @@ pub(crate) struct CutoverArgs {
     /// Users that are no applications: neither locked nor waited for; separated by commas
     #[arg(long, value_name = "USER", value_delimiter = ',')]
     pub(crate) keep: Vec<String>,
+    /// Passwords of accounts, as for `dts accounts NAME verify`: each of these must be able to log in on the target before the gate is
+    /// closed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passwords: Option<PathBuf>,
+    /// Go on although accounts of applications cannot log in on the target
+    #[arg(long)]
+    pub(crate) ignore_accounts: bool,
     /// Take a cut-over back that was cut short: applications write on the source again. A gate that was a command must be given
     /// once more
     #[arg(long, conflicts_with = "dry_run")]
@@ -263,6 +272,27 @@ fn gate(text: &str) -> Result<GateChoice, String> {
             _ => Err("expected read-only, lock-accounts, hook=CMD or none".to_owned()),
         },
     }
+}
+
+/// `dts accounts`
+#[derive(Debug, clap::Args)]
+pub(crate) struct AccountsArgs {
+    /// The task's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// verify: try to log in on the target with each account, with passwords that you type (not shown) or keep in a file
+    #[arg(value_enum, value_name = "verify", hide_possible_values = true)]
+    pub(crate) action: Option<AccountsAction>,
+    /// TOML file with lines such as "app@%" = "secret" (one account) or "app" = "secret" (all its hosts)
+    #[arg(long, value_name = "FILE", requires = "action")]
+    pub(crate) passwords: Option<PathBuf>,
+}
+
+/// What is done with the accounts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum AccountsAction {
+    /// Try to log in
+    Verify,
 }
 
 /// `dts clean`

@@ -1,4 +1,5 @@
 //! What the commands need of a migration; a trait so that their decisions can be tested without servers.
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dts_core::checker::{CheckOptions, CheckProgress, CheckReport};
@@ -12,6 +13,7 @@ use dts_core::validator::ValidationReport;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::config::account_passwords;
 use crate::hook::CommandHook;
 
 /// What the commands need of a migration. The methods are those of [`Migration`].
@@ -79,7 +81,7 @@ impl Engine for Migration {
     ) -> Result<CutoverReport> {
         let hook = wish.hook.as_deref().map(|command| CommandHook { command });
         let hook = hook.as_ref().map(|hook| hook as &dyn GateHook);
-        Migration::cutover(self, &wish.options(), hook, apply_here, stop, observer)
+        Migration::cutover(self, &wish.options()?, hook, apply_here, stop, observer)
     }
 
     fn end(&self, stop: &StopToken) -> Result<Remains> {
@@ -97,6 +99,11 @@ pub(crate) struct CutoverWish {
     pub(crate) max_lag_seconds: u64,
     pub(crate) patience_seconds: u64,
     pub(crate) keep: Vec<String>,
+    /// The file with the accounts' passwords.
+    #[serde(default)]
+    pub(crate) passwords: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) ignore_accounts: bool,
 }
 
 impl CutoverWish {
@@ -109,12 +116,16 @@ impl CutoverWish {
             .map_err(|error| Error::internal(format!("a wish to cut over cannot be read: {error}")))
     }
 
-    fn options(&self) -> CutoverOptions {
+    fn options(&self) -> Result<CutoverOptions> {
         let mut options = CutoverOptions::new(self.gate);
         options.dry_run = self.dry_run;
         options.max_lag = Duration::from_secs(self.max_lag_seconds);
         options.patience = Duration::from_secs(self.patience_seconds);
         options.keep.clone_from(&self.keep);
-        options
+        options.ignore_accounts = self.ignore_accounts;
+        if let Some(path) = &self.passwords {
+            options.passwords = account_passwords::read(path, &mut Vec::new())?;
+        }
+        Ok(options)
     }
 }

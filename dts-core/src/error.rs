@@ -45,6 +45,8 @@ pub enum Stage {
     Apply,
     /// Comparing both sides.
     Check,
+    /// Carrying accounts and what they may do.
+    Accounts,
     /// Moving the writers.
     CutOver,
 }
@@ -57,6 +59,7 @@ impl fmt::Display for Stage {
             Stage::FullLoad => "full load",
             Stage::Apply => "apply",
             Stage::Check => "check",
+            Stage::Accounts => "accounts",
             Stage::CutOver => "cut-over",
         })
     }

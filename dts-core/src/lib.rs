@@ -10,6 +10,7 @@
 //! - [`FullLoader`](full_loader::FullLoader): the rows that exist;
 //! - [`BinlogApplier`](binlog_applier::BinlogApplier): the changes since;
 //! - [`Checker`](checker::Checker): compares the rows of both sides (it does not look at settings);
+//! - [`Accounts`](accounts::Accounts): the accounts and what they may do;
 //! - [`cutover`]: how a cut-over is done and what it saw (the flow is [`Migration::cutover`](migration::Migration::cutover));
 //! - [`BinlogStream`](source::binlog_stream::BinlogStream) with the room [`binlog`]: the binary log by itself.
 //!
@@ -65,6 +66,7 @@
 //! | validate, item | looking before the start; one thing looked at |
 //! | check, difference | comparing rows; a row that is not the same |
 //! | lag | age of the last applied transaction's commit; 0 when everything of the source is applied |
+pub mod accounts;
 pub mod binlog;
 pub mod binlog_applier;
 pub mod checker;

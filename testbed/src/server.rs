@@ -194,13 +194,24 @@ impl Server {
     /// # Panics
     /// With the server's error log, if it cannot be had.
     pub fn conn(&self, user: &str, password: &str) -> Conn {
-        let opts = OptsBuilder::new()
+        self.connect(self.tcp_opts(user, password), user)
+    }
+
+    /// Tries to log in over TCP without TLS.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub fn try_conn(&self, user: &str, password: &str) -> Result<Conn, mysql::Error> {
+        Conn::new(self.tcp_opts(user, password))
+    }
+
+    fn tcp_opts(&self, user: &str, password: &str) -> OptsBuilder {
+        OptsBuilder::new()
             .user(Some(user))
             .pass(Some(password).filter(|password| !password.is_empty()))
             .ip_or_hostname(Some("127.0.0.1"))
             .tcp_port(self.port())
-            .prefer_socket(false);
-        self.connect(opts, user)
+            .prefer_socket(false)
     }
 
     fn connect(&self, opts: OptsBuilder, user: &str) -> Conn {

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::ask::{self, Asked, Question, ask_or_take};
 use super::validate::read_task_file;
 use crate::args::{CutoverArgs, GateChoice};
+use crate::config::account_passwords;
 use crate::engine::{CutoverWish, Engine};
 use crate::exit::ExitStatus;
 use crate::home::Home;
@@ -70,6 +71,9 @@ fn wish(args: &CutoverArgs) -> Result<CutoverWish> {
         max_lag_seconds: args.max_lag,
         patience_seconds: args.patience,
         keep: args.keep.clone(),
+        // The process that works on the task may be in another folder. The file travels by its name, never by what is in it.
+        passwords: args.passwords.as_deref().map(account_passwords::absolute).transpose()?,
+        ignore_accounts: args.ignore_accounts,
     })
 }
 

@@ -1,4 +1,5 @@
 //! What each command does. One file each; they return how the program ends, and print through the console only.
+mod accounts;
 mod ask;
 pub(crate) mod check;
 mod completions;
@@ -8,6 +9,7 @@ mod end;
 mod init;
 mod list;
 mod pause;
+mod prompt;
 mod queue;
 mod run;
 mod set;
@@ -41,6 +43,7 @@ pub(crate) fn execute(args: Args, console: &Console) -> Result<ExitStatus> {
         Command::Set(set) => set::execute(&set, &home()?, console),
         Command::Complete(complete) => end::complete(&complete, &home()?, console),
         Command::Cutover(args) => cutover::execute(&args, &home()?, console),
+        Command::Accounts(args) => accounts::execute(&args, &home()?, console),
         Command::Clean(clean) => end::clean(&clean, &home()?, console),
         Command::List => list::execute(&home()?, console),
         Command::Status(status) => status::execute(&status, &home()?, console),

@@ -3,6 +3,7 @@
 //! - [`TaskFile`]: one file, read and checked;
 //! - [`Settings`]: what may be changed while a task runs;
 //! - [`TEMPLATE`]: what `dts init` writes.
+pub(crate) mod account_passwords;
 mod connection;
 mod password;
 mod reader;

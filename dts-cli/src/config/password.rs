@@ -67,10 +67,16 @@ fn from_file(path: &PathBuf, warnings: &mut Vec<String>) -> Result<String> {
         source,
     };
     let text = std::fs::read_to_string(path).map_err(file_error)?;
+    warn_if_readable(path, warnings).map_err(file_error)?;
+    Ok(first_line(&text))
+}
+
+/// Warns when others may read a file with passwords.
+pub(super) fn warn_if_readable(path: &Path, warnings: &mut Vec<String>) -> std::io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        let mode = std::fs::metadata(path).map_err(file_error)?.permissions().mode();
+        let mode = std::fs::metadata(path)?.permissions().mode();
         if mode & 0o077 != 0 {
             warnings.push(format!(
                 "others may read the password file {0}; better `chmod 600 {0}`",
@@ -78,7 +84,7 @@ fn from_file(path: &PathBuf, warnings: &mut Vec<String>) -> Result<String> {
             ));
         }
     }
-    Ok(first_line(&text))
+    Ok(())
 }
 
 fn from_command(line: &str, folder: &Path) -> std::result::Result<String, String> {

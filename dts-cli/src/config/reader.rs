@@ -32,6 +32,22 @@ impl<'d> Document<'d> {
         })
     }
 
+    /// Reads a document that holds nothing but keys with texts.
+    pub(crate) fn flat_texts(&self) -> Result<Vec<(String, String)>> {
+        let table = self.parse()?;
+        table
+            .get_ref()
+            .iter()
+            .map(|(key, value)| match value.get_ref().as_str() {
+                Some(text) => Ok((key.get_ref().to_string(), text.to_owned())),
+                None => {
+                    let what = format!("{}: {}", self.place(value.span()), key.get_ref());
+                    Err(Error::invalid(what, described(value.get_ref()), "a text in quotes"))
+                }
+            })
+            .collect()
+    }
+
     /// Opens the table as the document's outermost section.
     pub(crate) fn root<'t>(&self, table: &'t Spanned<DeTable<'d>>, keys: Keys) -> Result<Section<'t, 'd>> {
         Section { document: *self, name: String::new(), at: 0..0, table: table.get_ref(), keys }

@@ -433,6 +433,7 @@ impl RemainsDocument {
     pub(crate) fn new(task: &str, remains: Option<&Remains>) -> Self {
         let tables = remains.iter().flat_map(|remains| &remains.tables);
         let objects = remains.iter().flat_map(|remains| &remains.objects);
+        let accounts = remains.iter().flat_map(|remains| &remains.accounts);
         RemainsDocument {
             task: task.to_owned(),
             state: State::Stopped.name().to_owned(),
@@ -453,6 +454,10 @@ impl RemainsDocument {
                     kind: kind.to_string(),
                     name: name.to_string(),
                 })
+                .chain(accounts.map(|account| RemainingObjectDocument {
+                    kind: "account".to_owned(),
+                    name: account.to_string(),
+                }))
                 .collect(),
         }
     }

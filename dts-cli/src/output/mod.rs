@@ -3,6 +3,7 @@
 //! - [`Console`]: where output goes: people's text and JSON documents to stdout, notes and progress to stderr;
 //! - [`json`]: the documents for programs; [`validation`], [`check`], [`status`], [`summary`]: the same for people;
 //! - [`progress`]: bars on a terminal, one line now and then elsewhere.
+pub(crate) mod accounts;
 pub(crate) mod check;
 mod console;
 pub(crate) mod cutover;

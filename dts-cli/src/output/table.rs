@@ -20,7 +20,7 @@ pub(super) fn table(head: &[&str], color: bool) -> Table {
         let cell = Cell::new(name.to_uppercase());
         if color { cell.add_attribute(Attribute::Bold) } else { cell }
     }));
-    if table.is_tty() {
+    if has_width(&table) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     } else {
         table.set_content_arrangement(ContentArrangement::Disabled);
@@ -33,9 +33,15 @@ pub(super) fn table(head: &[&str], color: bool) -> Table {
     table
 }
 
+/// Whether it goes to a terminal that knows how wide it is. Those of `script` and of some CI runners say 0.
+fn has_width(table: &Table) -> bool {
+    const LEAST: u16 = 20;
+    table.is_tty() && table.width().is_some_and(|width| width >= LEAST)
+}
+
 /// Folds long cells where there is no terminal, too: for texts that nobody cuts into fields.
 pub(super) fn fit_to(table: &mut Table, width: u16) {
-    if !table.is_tty() {
+    if !has_width(table) {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
 }

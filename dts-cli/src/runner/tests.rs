@@ -460,6 +460,8 @@ fn a_cut_over_ends_the_task_or_leaves_it_syncing() {
         max_lag_seconds: 1,
         patience_seconds: 1,
         keep: Vec::new(),
+        passwords: None,
+        ignore_accounts: false,
     };
     let (outcome, (refused, done)) = place.during(&engine, || {
         let refused = place.ask("cutover", &json!(wish));

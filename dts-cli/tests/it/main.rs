@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 #![allow(clippy::print_stderr, reason = "seeds and figures belong into a test's output")]
 
+mod accounts;
 mod check;
 mod crash;
 mod cutover;

@@ -31,6 +31,7 @@ fn help_says_what_there_is() {
         "set",
         "check",
         "complete",
+        "accounts",
         "clean",
         "completions",
     ];

@@ -23,6 +23,7 @@ use std::time::Duration;
 pub use gate::AppSession;
 
 use crate::data::GateKind;
+use crate::wire::AccountPasswords;
 
 /// How a cut-over is done.
 #[derive(Clone, Debug)]
@@ -39,6 +40,11 @@ pub struct CutoverOptions {
     pub patience: Duration,
     /// Users that are no applications: neither locked nor waited for.
     pub keep: Vec<String>,
+    /// Passwords of the applications' accounts: where the task carries accounts, each of these must be able to log in on the target
+    /// before the gate is closed.
+    pub passwords: AccountPasswords,
+    /// Go on although applications' accounts cannot log in on the target.
+    pub ignore_accounts: bool,
     /// End the sessions that are left once the gate is closed. Default on with the gates that dts closes itself.
     pub end_sessions: bool,
 }
@@ -52,6 +58,8 @@ impl CutoverOptions {
             max_lag: Duration::from_secs(10),
             patience: Duration::from_secs(30),
             keep: Vec::new(),
+            passwords: AccountPasswords::default(),
+            ignore_accounts: false,
             end_sessions: matches!(gate, GateKind::ReadOnly | GateKind::LockAccounts),
         }
     }
@@ -62,6 +70,8 @@ impl CutoverOptions {
 pub enum StepName {
     /// Looks whether all that follows can work.
     Preflight,
+    /// Carries the accounts a last time, and looks whether they can log in on the target.
+    Accounts,
     /// Closes the gate.
     Gate,
     /// Waits until no session of an application from before is left.
@@ -85,6 +95,7 @@ impl StepName {
     pub fn name(self) -> &'static str {
         match self {
             StepName::Preflight => "preflight",
+            StepName::Accounts => "accounts",
             StepName::Gate => "gate",
             StepName::Sessions => "sessions",
             StepName::EndPosition => "end_position",

@@ -1,4 +1,5 @@
 //! What flows: values, rows, schemas, changes, positions. No I/O and no locks in this room.
+mod account;
 mod coordinates;
 mod gate;
 mod gtid;
@@ -14,8 +15,11 @@ mod table_name;
 mod text_equality;
 mod value;
 
+pub use account::{
+    Account, AccountDefinition, Attribute, AuthString, Grant, PASSWORD_WITHHELD, RoutineKind, Scope,
+};
 pub use coordinates::BinlogCoordinates;
-pub use gate::{Account, GateKind, GateRecord, HeldAccount};
+pub use gate::{GateKind, GateRecord, HeldAccount};
 pub use gtid::{Gtid, GtidInterval, GtidSet};
 pub use key_identity::{KeyIdentity, KeyParts};
 pub use log_offsets::LogOffsets;

@@ -15,7 +15,7 @@ use crate::target::journal::{CutoverJournal, CutoverPhase, CutoverRow};
 use crate::target::ledger::Phase;
 use crate::wire::Connection;
 
-use super::{Ends, Migration, table_pairs};
+use super::{Ends, Migration, accounts, table_pairs};
 
 /// How often a position or the list of sessions is read again while a step waits.
 const POLL: Duration = Duration::from_millis(10);
@@ -143,7 +143,11 @@ impl<'a> CutoverRun<'a> {
         self.must_be_in_sync(begun.is_some())?;
         let gate = match &begun {
             Some(row) => row.gate.clone(),
-            None => self.preflight()?,
+            None => {
+                let gate = self.preflight()?;
+                self.accounts()?;
+                gate
+            }
         };
         if self.options.dry_run {
             return Ok(());
@@ -251,6 +255,25 @@ impl<'a> CutoverRun<'a> {
             Ok(saw)
         })?;
         planned.ok_or_else(|| Error::internal("preflight planned no gate"))
+    }
+
+    /// The accounts, before the gate: it may rename those of the source, and nobody waits for the logins.
+    fn accounts(&mut self) -> Result<()> {
+        if !self.migration.options.objects.accounts {
+            return Ok(());
+        }
+        self.step(StepName::Accounts, |run| {
+            let readiness = accounts::readiness(run.migration.options(), run.ends, run.options, run.stop)?;
+            if !run.options.ignore_accounts && !run.options.dry_run && !readiness.obstacles.is_empty() {
+                let count = readiness.obstacles.len();
+                let why = format!("{count} accounts cannot log in on the target: {}", readiness.obstacles.join("; "));
+                return Err(run.stopped(why).with_hint(
+                    "Nothing was changed on the source. `dts accounts NAME` shows each account and what to run on the target; \
+                     --ignore-accounts goes on without them.",
+                ));
+            }
+            Ok(readiness.saw)
+        })
     }
 
     /// Waits until the target follows closely, so that little is left to drain while nobody may write.

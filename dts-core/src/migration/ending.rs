@@ -7,10 +7,11 @@
 //! that phase, and [`Migration::complete`] takes it up from there.
 use std::time::{Duration, Instant};
 
-use super::{Ends, Migration, Run, receiver, table_pairs};
+use super::{Ends, Migration, Run, accounts, receiver, table_pairs};
+use crate::accounts::{AccountReport, Accounts};
 use crate::binlog_applier::{ApplyMode, ApplyUntil};
 use crate::cutover::counters;
-use crate::data::{GtidSet, ObjectKind, Position, TableName};
+use crate::data::{Account, GtidSet, ObjectKind, Position, TableName};
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::progress::{Progress, Step, StepState};
 use crate::server;
@@ -18,6 +19,7 @@ use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::{self, Structure};
 use crate::target::TargetEndpoint;
+use crate::target::account_journal::AccountJournal;
 use crate::target::journal::{CutoverJournal, CutoverPhase};
 use crate::target::ledger::{CopyState, Ledger, Phase, WORKERS_MAX};
 use crate::wire::Connection;
@@ -70,6 +72,8 @@ pub struct Remains {
     pub tables: Vec<RemainingTable>,
     /// The other objects that it created.
     pub objects: Vec<(ObjectKind, TableName)>,
+    /// The accounts that it created.
+    pub accounts: Vec<Account>,
 }
 
 /// A table that a task has created on the target.
@@ -118,6 +122,7 @@ impl Migration {
         let mut target = ends.target.control(stop)?;
         let task = if ends.ledger.exists(&mut target)? { ends.ledger.task(&mut target)? } else { None };
         let task = task.ok_or_else(|| refused("not begun yet", "run"))?;
+        let mut rewrites = Vec::new();
         match task.phase {
             Phase::Ended => return Err(refused("completed or stopped", "nothing, the task has ended")),
             Phase::Completing => {}
@@ -130,6 +135,8 @@ impl Migration {
                     })?;
                 }
                 lock(&ends.ledger, &mut target, stop)?;
+                let carried = accounts::carry(&self.options, &ends, stop)?;
+                rewrites.extend(carried.iter().flat_map(AccountReport::needing_attention));
                 ends.ledger.set_phase(&mut target, Phase::Completing)?;
             }
             _ => return Err(refused("not in sync yet", "run --until synced")),
@@ -137,6 +144,7 @@ impl Migration {
         let structure =
             Structure::new(&ends.source, &ends.target, &ends.ledger, &ends.transform, self.options.objects);
         let held_back = structure.create_held_back(stop)?;
+        rewrites.extend(held_back.rewrites);
         let mut source = ends.source.control(stop)?;
         let pairs: Vec<_> =
             table_pairs(&ends, stop)?.into_iter().map(|pair| (pair.source, pair.target)).collect();
@@ -157,7 +165,7 @@ impl Migration {
             programs: held_back.programs,
             views: held_back.views,
             counters,
-            rewrites: held_back.rewrites,
+            rewrites,
             elapsed: begun.elapsed(),
         })
     }
@@ -278,7 +286,12 @@ impl Migration {
             }
             .into());
         }
-        let dropped = if drop_data { structure::drop_created(&target, &ledger, stop)? } else { Vec::new() };
+        let mut dropped =
+            if drop_data { structure::drop_created(&target, &ledger, stop)? } else { Vec::new() };
+        if drop_data {
+            let accounts = Accounts::drop_created(&target, &self.options.name, stop)?;
+            dropped.extend(accounts.iter().map(|account| format!("account {account}")));
+        }
         // Tables of the schema that came with later versions.
         ledger.create_schema(&mut control)?;
         ledger.forget(&mut control)?;
@@ -312,7 +325,12 @@ fn remains(ledger: &Ledger, control: &mut Connection) -> Result<Remains> {
         objects.extend(ledger.objects(control, kind)?.into_iter().map(|name| (kind, name)));
     }
     let applied_position = Some(Position::Gtid(ledger.checkpoint(control)?.applied));
-    Ok(Remains { phase: Some(task.phase.name()), applied_position, tables, objects })
+    let records = AccountJournal::new(ledger.task_name()).read(control)?.into_iter();
+    let accounts = records
+        .filter(|(_, record)| record.is_created && record.failure.is_none())
+        .map(|(name, _)| name)
+        .collect();
+    Ok(Remains { phase: Some(task.phase.name()), applied_position, tables, objects, accounts })
 }
 
 /// Waits until no session applies for the task any more, and keeps others from it as long as `control` lives: only who has the

@@ -3,6 +3,7 @@
 //! [`Migration`] owns the order of the stages, the hand-over of positions between them and the resume logic; each stage
 //! does its own work and knows nothing of the others. Where a migration stands is read from the target's ledger at every
 //! start, so a run can end anywhere and be continued by any process that can reach both servers.
+mod accounts;
 mod cutover;
 mod ending;
 mod options;
@@ -18,6 +19,7 @@ pub use ending::{CleanReport, CompletionReport, RemainingTable, Remains};
 pub use options::MigrationOptions;
 pub use state::{Action, State};
 
+use crate::accounts::AccountReport;
 use crate::binlog_applier::{ApplyMode, ApplyUntil, BinlogApplier};
 use crate::checker::{
     AppliedPosition, CheckMode, CheckOptions, CheckProgress, CheckReport, Checker, CheckpointPosition,
@@ -438,9 +440,16 @@ impl Run<'_> {
         if task.phase <= Phase::IndexBuild {
             self.step(Step::IndexBuild, |run| {
                 structure.build_indexes(&run.tables, run.options.load.threads, run.stop, run.progress)?;
-                run.watch_target()?;
-                run.set_phase(Phase::InSync)
+                run.watch_target()
             })?;
+            self.carry_accounts()?;
+            self.set_phase(Phase::InSync)?;
+        } else if let Err(error) = self.carry_accounts() {
+            // They were carried once; what keeps the task from it now does not keep it from carrying rows.
+            if error.is_interrupted() {
+                return Err(error);
+            }
+            log::warn!("accounts are not carried at the moment: {error}; {}", error.hint());
         }
         self.progress.set_step(Step::IndexBuild, StepState::Done);
         if self.options.task_type == TaskType::Full {
@@ -458,6 +467,20 @@ impl Run<'_> {
                 ApplyUntil::Applied(server::gtid_executed(&mut source)?)
             }
         };
+        let beside = self.stop.child();
+        std::thread::scope(|scope| {
+            if matches!(until, ApplyUntil::Stopped) {
+                scope.spawn(|| accounts::follow(self.options, self.ends, &beside));
+            }
+            let applied = self.stay_in_sync(&structure, &until);
+            beside.stop();
+            applied
+        })?;
+        self.progress.set_in_sync(true);
+        Ok(())
+    }
+
+    fn stay_in_sync(&self, structure: &Structure<'_>, until: &ApplyUntil) -> Result<()> {
         loop {
             // Tables that come from outside of the selection.
             let plans = structure.restart_tables(true, self.stop)?;
@@ -466,13 +489,17 @@ impl Run<'_> {
                 self.copy_anew(&plans)?;
                 structure.build_indexes(&plans, self.options.load.threads, self.stop, self.progress)?;
             }
-            match self.apply(ApplyMode::Strict, &until) {
+            match self.apply(ApplyMode::Strict, until) {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::IllegalState { .. }) && self.wants_copy()? => {}
-                applied => break applied?,
+                applied => return applied,
             }
         }
-        self.progress.set_in_sync(true);
+    }
+
+    fn carry_accounts(&mut self) -> Result<()> {
+        let report = accounts::carry(self.options, self.ends, self.stop)?;
+        self.rewrites.extend(report.iter().flat_map(AccountReport::needing_attention));
         Ok(())
     }
 
@@ -576,6 +603,7 @@ impl Run<'_> {
         self.step(Step::IndexBuild, |run| {
             structure.build_indexes(&run.tables, run.options.load.threads, run.stop, run.progress)
         })?;
+        self.carry_accounts()?;
         self.create_held_back(structure)?;
         self.set_phase(Phase::Ended)
     }

@@ -1,4 +1,6 @@
 //! Everything that says what a migration is to do.
+use std::time::Duration;
+
 use crate::binlog_applier::BinlogApplyOptions;
 use crate::checker::CheckOptions;
 use crate::error::{Error, Result};
@@ -34,6 +36,8 @@ pub struct MigrationOptions {
     pub apply: BinlogApplyOptions,
     /// How data are compared when the task gets in sync.
     pub check: CheckOptions,
+    /// How often accounts are compared while the task is in sync. Default 30 s; more often costs both servers a few queries each.
+    pub accounts_every: Duration,
     /// Validation items whose failure the operator takes on.
     pub validate_ignore: Vec<String>,
     /// Whether the validation creates the structure in scratch databases on the target and removes them again. Default true.
@@ -68,6 +72,7 @@ impl MigrationOptions {
             load: FullLoadOptions::default(),
             apply: BinlogApplyOptions::default(),
             check: CheckOptions::default(),
+            accounts_every: Duration::from_secs(30),
             validate_ignore: Vec::new(),
             try_structure: true,
         })

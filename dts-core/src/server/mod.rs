@@ -2,6 +2,8 @@
 //!
 //! - [`ServerFacts`]: flavor, version, settings. A setting that the server hides is a value (`None`), not an error.
 //! - [`catalog`]: databases, tables and their columns, from `information_schema`.
+//! - [`accounts`]: accounts and their grants, from the tables of `mysql`.
+pub mod accounts;
 pub mod catalog;
 mod facts;
 pub(crate) mod session;

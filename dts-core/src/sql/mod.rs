@@ -1,6 +1,7 @@
 //! Statement text: quoting, the text of `SHOW CREATE TABLE`, statements of the binary log. No I/O in this room.
 //!
 //! Nothing here interprets DDL: what a statement does to a table is the server's business. This room finds kinds and names.
+pub mod account;
 pub mod create_table;
 pub mod digest;
 pub mod json;

@@ -12,6 +12,7 @@
 //! - `chunk`: one row per copied chunk, with the ends of its key range as the source sent them.
 //! - `object`: one row per view, stored program, trigger or event that the task has created or is about to create, so that
 //!   somebody else's object of the same name is never taken for ours.
+//! - `account`: one row per account that the task carries. See [`account_journal`](super::account_journal).
 //! - `ddl`: one row per schema change that was carried from the log: begun, ended, or left out by an operator. See
 //!   [`SchemaChangeRow`].
 //! - `checkpoint`: one row per apply worker. Row 0 is the coordinator's: the low-water mark. A worker's row holds what it has
@@ -258,6 +259,11 @@ impl Ledger {
         Ledger { task: task.into() }
     }
 
+    /// Returns the task's name.
+    pub fn task_name(&self) -> &str {
+        &self.task
+    }
+
     /// Creates the schema where it is missing.
     ///
     /// # Errors
@@ -292,6 +298,7 @@ impl Ledger {
              NULL, worker INT UNSIGNED NOT NULL, applied LONGTEXT NOT NULL, PRIMARY KEY (task, worker)) \
              ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
             super::journal::CREATE_TABLE,
+            super::account_journal::CREATE_TABLE,
             "CREATE TABLE IF NOT EXISTS `__dts__`.`apply_window` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, up_to LONGTEXT NOT NULL, PRIMARY KEY (task)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
         ] {
@@ -800,11 +807,20 @@ impl Ledger {
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
         let task = self.literal();
-        let sql: Vec<String> =
-            ["chunk", "table_copy", "object", "ddl", "apply_window", "checkpoint", "cutover", "task"]
-                .iter()
-                .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
-                .collect();
+        let sql: Vec<String> = [
+            "chunk",
+            "table_copy",
+            "object",
+            "ddl",
+            "apply_window",
+            "checkpoint",
+            "cutover",
+            "account",
+            "task",
+        ]
+        .iter()
+        .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
+        .collect();
         connection.execute(format!("BEGIN; {}; COMMIT", sql.join("; ")), "removing the task's rows").map(drop)
     }
 

@@ -2,7 +2,9 @@
 //!
 //! - [`TargetEndpoint`]: where the target is, what it says of itself, and connections to it with the right session;
 //! - [`ledger`]: what is durable there, in the schema `__dts__`, written in the same transactions as the data;
-//! - [`journal`]: how far a cut-over is.
+//! - [`journal`]: how far a cut-over is;
+//! - [`account_journal`]: what was carried of accounts.
+pub mod account_journal;
 pub mod deferred;
 mod endpoint;
 pub mod journal;

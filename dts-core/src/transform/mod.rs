@@ -3,7 +3,9 @@
 //! - [`ObjectSelection`]: the `[objects]` patterns of a task.
 //! - [`Route`]: new names.
 //! - [`ObjectKinds`]: which other objects take part.
+//! - [`account`]: what accounts become on the target.
 //! - [`Transform`]: both, checked against each other.
+pub mod account;
 mod object_kinds;
 mod pattern;
 mod route;

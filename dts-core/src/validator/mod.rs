@@ -9,6 +9,7 @@
 //! Everything that may be wrong with a server is an item, not an error: a server that cannot be reached fails
 //! `source_connect`, and what could not be looked at because of that is *blocked*. An item never passes without having been
 //! looked at. Items run several at once, and each has a deadline.
+mod accounts;
 mod binlog;
 mod conflict;
 mod connection;

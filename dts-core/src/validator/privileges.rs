@@ -30,7 +30,7 @@ pub(super) const CHECKS: &[Check] = &[
         target_privileges,
         "The target's account has on the databases written to: ALTER, CREATE, CREATE TEMPORARY TABLES, DELETE, DROP, INDEX, \
          INSERT, LOCK TABLES, REFERENCES, SELECT, UPDATE; for views CREATE VIEW and SHOW VIEW, for routines CREATE ROUTINE, \
-         ALTER ROUTINE and EXECUTE, TRIGGER, EVENT; PROCESS and SHOW DATABASES; for accounts CREATE USER; and the same on \
+         ALTER ROUTINE and EXECUTE, TRIGGER, EVENT; PROCESS and SHOW DATABASES; for accounts CREATE USER and GRANT OPTION; and the same on \
          dts's own schema __dts__. Fails otherwise, with all missing ones as GRANT statements.",
     )
     .not_ignorable("the task would stop at the first statement that the server refuses"),
@@ -260,7 +260,10 @@ fn target_privileges(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked>
     let mut missing = Missing::default();
 
     let mut global: Vec<&'static str> = vec!["PROCESS", "SHOW DATABASES"];
-    global.extend(options.accounts.then_some("CREATE USER"));
+    if options.accounts {
+        // Nobody can give what he may not pass on.
+        global.extend(["CREATE USER", "GRANT OPTION"]);
+    }
     for privilege in global {
         if !grants.has_global(privilege) {
             missing.add(Level::Global, privilege);

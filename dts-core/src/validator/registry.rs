@@ -3,7 +3,8 @@ use crate::stop::StopToken;
 use crate::validator::finding::Verdict;
 use crate::validator::survey::{Blocked, Survey};
 use crate::validator::{
-    binlog, conflict, connection, objects, parameters, privileges, readiness, stored, tables, upgrade,
+    accounts, binlog, conflict, connection, objects, parameters, privileges, readiness, stored, tables,
+    upgrade,
 };
 
 /// The worst that an item can say of a thing it could look at.
@@ -69,6 +70,7 @@ pub(super) fn checks() -> impl Iterator<Item = &'static Check> {
         conflict::CHECKS,
         tables::CHECKS,
         stored::CHECKS,
+        accounts::CHECKS,
     ];
     std::iter::once(connection::CHECKS).chain(upgrade::CHECKS).chain(others).flatten()
 }

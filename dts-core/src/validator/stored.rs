@@ -1,9 +1,9 @@
 //! Views, stored programs and accounts: who they belong to, and whether the target can have them.
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::data::TableName;
-use crate::error::{Result as ServerResult, Side};
-use crate::server::{Flavor, ServerFacts, is_system_account};
+use crate::data::{Account, AccountDefinition, TableName};
+use crate::error::{ErrorKind, Result as ServerResult, Side};
+use crate::server::{Flavor, accounts as catalog, is_system_account};
 use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::validator::definitions::{Definitions, words_used};
@@ -41,68 +41,30 @@ pub(super) const CHECKS: &[Check] = &[
         "Views, routines, triggers and events use no unquoted name that is a reserved word on the target and was none on the \
          source. Warns otherwise.",
     ),
-    Check::fails(
-        GROUP,
-        "accounts",
-        accounts,
-        "Where accounts are carried: every one is possible on the target (its login plugin is there), and none has the name of \
-         the task's own account there. Warns of those that are degraded (privileges that the target does not give) or \
-         impossible; fails when the task's own account would be overwritten.",
-    ),
 ];
 
-/// A login.
-pub(super) struct Account {
-    user: String,
-    host: String,
-    pub(super) plugin: String,
-    is_role: bool,
-}
-
-impl Account {
-    pub(super) fn name(&self) -> String {
-        format!("{}@{}", self.user, self.host)
-    }
-}
-
 /// Lists the accounts of a server; `None` when the account may not.
-fn account_list(connection: &mut Connection, facts: &ServerFacts) -> ServerResult<Option<Vec<Account>>> {
-    let role = if facts.flavor == Flavor::MariaDb { "is_role" } else { "'N'" };
-    // RDS hides mysql.user and shows mysql.user_view instead.
-    for table in ["user", "user_view"] {
-        let sql = format!("SELECT User, Host, plugin, {role} FROM mysql.{table}");
-        match connection.query(sql, "reading accounts") {
-            Ok(rows) => {
-                let account = |row: &crate::wire::TextRow| Account {
-                    user: row.string(0),
-                    host: row.string(1),
-                    // 5.6 leaves the plugin out where it is the old default.
-                    plugin: row
-                        .text(2)
-                        .filter(|plugin| !plugin.is_empty())
-                        .map_or_else(|| "mysql_native_password".to_owned(), String::from),
-                    is_role: row.string(3) == "Y",
-                };
-                return Ok(Some(rows.iter().map(account).collect()));
-            }
-            Err(error) if error.server_error().is_some() => {}
-            Err(error) => return Err(error),
-        }
+fn account_list(connection: &mut Connection) -> ServerResult<Option<Vec<AccountDefinition>>> {
+    match catalog::accounts(connection) {
+        Ok(catalog) => Ok(Some(catalog.accounts)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
-    Ok(None)
 }
 
-/// The accounts that a task carries: no roles, and none that belong to the server or the service.
-pub(super) fn carried_accounts(
-    connection: &mut Connection,
-    facts: &ServerFacts,
-) -> ServerResult<Option<Vec<Account>>> {
-    let list = account_list(connection, facts)?;
+/// An account as `CURRENT_USER()` and definers are printed.
+pub(super) fn name_of(account: &Account) -> String {
+    format!("{}@{}", account.user, account.host)
+}
+
+/// The accounts whose passwords a task carries: none that belong to the server or the service.
+pub(super) fn carried_accounts(connection: &mut Connection) -> ServerResult<Option<Vec<AccountDefinition>>> {
     // `root` and the nameless account are the servers' own on both sides.
-    let is_carried = |account: &Account| {
-        !account.is_role && !matches!(account.user.as_str(), "root" | "") && !is_system_account(&account.user)
+    let is_carried = |definition: &AccountDefinition| {
+        let user = definition.account.user.as_str();
+        !matches!(user, "root" | "") && !is_system_account(user)
     };
-    Ok(list.map(|list| list.into_iter().filter(is_carried).collect()))
+    Ok(account_list(connection)?.map(|list| list.into_iter().filter(is_carried).collect()))
 }
 
 /// May the target's account create objects for others?
@@ -185,11 +147,11 @@ fn definers(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
         return Ok(Verdict::pass(expected, "accounts are carried"));
     }
     let mut connection = survey.connect(Side::Target, stop)?;
-    let Some(accounts) = account_list(&mut connection, target)? else {
+    let Some(accounts) = account_list(&mut connection)? else {
         return Ok(Verdict::hidden(expected, "its accounts (mysql.user) to this account")
             .fix(format!("GRANT SELECT ON mysql.user TO {};", quoted_account(&target.current_user))));
     };
-    let present: HashSet<String> = accounts.iter().map(Account::name).collect();
+    let present: HashSet<String> = accounts.iter().map(|definition| name_of(&definition.account)).collect();
     let missing: Vec<&str> = others.iter().copied().filter(|definer| !present.contains(*definer)).collect();
     if missing.is_empty() {
         return Ok(Verdict::pass(expected, "all are there"));
@@ -271,61 +233,4 @@ fn reserved_words(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
         }))
         .fix("Put backticks around these names in the definitions on the source, and in the applications' SQL.")
         .objects(objects))
-}
-
-fn accounts(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
-    let expected = "every account is possible on the target";
-    if !survey.options.accounts {
-        return Ok(Verdict::not_needed("accounts are not carried (objects.accounts)"));
-    }
-    let (source, target) = (survey.facts(Side::Source)?, survey.facts(Side::Target)?);
-    let mut connection = survey.connect(Side::Source, stop)?;
-    let Some(accounts) = carried_accounts(&mut connection, source)? else {
-        return Ok(Verdict::hidden(expected, "its accounts (mysql.user, mysql.user_view) to this account")
-            .fix(format!("GRANT SELECT ON mysql.* TO {};", quoted_account(&source.current_user))));
-    };
-    let plugins = upgrade::login_plugins(&mut survey.connect(Side::Target, stop)?)?;
-    let impossible: Vec<String> = accounts
-        .iter()
-        .filter(|account| !plugins.contains(&account.plugin))
-        .map(|account| format!("{}: impossible, the target has no {}", account.name(), account.plugin))
-        .collect();
-    let mut degraded = Vec::new();
-    let sql = "SELECT GRANTEE, PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE IN ('SUPER', 'FILE', \
-               'SHUTDOWN', 'SET_USER_ID')";
-    let restricted = survey.kind(Side::Target) == EndpointKind::TencentDb;
-    for row in connection.query(sql, "reading global privileges")? {
-        let grantee = row.string(0).replace('\'', "");
-        let privilege = row.string(1);
-        let is_lost = restricted || (privilege == "SET_USER_ID" && target.is_mysql_at_least(8, 4, 0));
-        if is_lost && accounts.iter().any(|account| account.name() == grantee) {
-            degraded.push(format!("{grantee}: degraded, the target does not give {privilege}"));
-        }
-    }
-    let is_present = accounts.iter().any(|account| account.name() == target.current_user);
-    let is_same_login = source.current_user == target.current_user
-        && survey.options.source.connection.password == survey.options.target.connection.password;
-    if is_present && !is_same_login {
-        return Ok(Verdict::fail(expected, format!("'{}' is on both sides", target.current_user))
-            .message(
-                "the task would overwrite the password of its own account on the target and lock itself out",
-            )
-            .fix("Use an account of another name for the target, or give both the same password.")
-            .objects([target.current_user.clone()])
-            .not_ignorable("the task would lock itself out of the target"));
-    }
-    if impossible.is_empty() && degraded.is_empty() {
-        return Ok(Verdict::pass(expected, format!("{}, all normal", count(accounts.len(), "account"))));
-    }
-    let objects: Vec<String> = impossible.iter().chain(&degraded).cloned().collect();
-    Ok(Verdict::warn(
-        expected,
-        format!("of {}: {} impossible, {} degraded", accounts.len(), impossible.len(), degraded.len()),
-    )
-    .message("these accounts cannot log in on the target as they do now, or can do less there")
-    .fix(
-        "Give them a plugin that both have, on the source: ALTER USER … IDENTIFIED WITH caching_sha2_password BY '…'; where the \
-         source has none, create them on the target by hand.",
-    )
-    .objects(objects))
 }

@@ -14,10 +14,12 @@ mod connection;
 mod handshake;
 mod options;
 mod packet;
+mod passwords;
 mod result;
 mod stream;
 mod tls;
 
 pub use connection::{BinlogPacket, Connection};
 pub use options::{Address, ConnectionOptions, Secret, TlsMode, TlsOptions};
+pub use passwords::AccountPasswords;
 pub use result::{Cells, Done, TextRow};

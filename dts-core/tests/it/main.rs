@@ -1,6 +1,7 @@
 //! Tests of `dts-core` against real servers.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 #![allow(clippy::print_stderr, reason = "seeds and figures belong into a test's output")]
+mod accounts;
 mod apply;
 mod apply_transactions;
 mod apply_windows;

@@ -64,7 +64,8 @@ fn tidy_the_spool_knows_no_server() {
 
 #[test]
 fn tidy_stages_do_not_know_each_other() {
-    let stages = ["validator", "structure", "full_loader", "binlog_applier", "checker", "cutover"];
+    let stages =
+        ["validator", "structure", "full_loader", "binlog_applier", "checker", "cutover", "accounts"];
     for stage in stages {
         let others: Vec<String> = stages
             .iter()

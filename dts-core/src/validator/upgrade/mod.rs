@@ -19,7 +19,6 @@ use crate::validator::fix::few;
 use crate::validator::registry::Check;
 use crate::validator::survey::{Blocked, Survey};
 
-pub(super) use logins::login_plugins;
 pub(super) use tried::needs_trial;
 pub(super) use words::words_reserved_between;
 
