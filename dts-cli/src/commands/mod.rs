@@ -9,6 +9,7 @@ mod init;
 mod list;
 mod pause;
 mod queue;
+mod report;
 mod run;
 mod set;
 mod status;
@@ -29,7 +30,7 @@ use crate::output::Console;
 pub(crate) fn execute(args: Args, console: &Console) -> Result<ExitStatus> {
     let home = || Home::choose(args.global.home.clone());
     match args.command {
-        Command::Demo(demo) => demo::execute(&demo, console),
+        Command::Demo(demo) => demo::execute(&demo, &home()?, console),
         Command::Init(init) => init::execute(&init, console),
         Command::Validate(file) => validate::execute(&file, &home()?, console),
         Command::Run(run) => run::execute(&run, &home()?, console),
@@ -44,6 +45,7 @@ pub(crate) fn execute(args: Args, console: &Console) -> Result<ExitStatus> {
         Command::Clean(clean) => end::clean(&clean, &home()?, console),
         Command::List => list::execute(&home()?, console),
         Command::Status(status) => status::execute(&status, &home()?, console),
+        Command::Report(report) => report::execute(&report, &home()?, console),
         Command::Check(check) => check::execute(check, &home()?, console),
         Command::Completions(completions) => completions::execute(&completions, console),
     }

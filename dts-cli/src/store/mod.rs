@@ -22,7 +22,7 @@ use dts_core::migration::State;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
-pub(crate) use history::Sample;
+pub(crate) use history::{Kept, KeptSample, Sample, Transition};
 pub(crate) use lease::{Holder, Lease};
 pub(crate) use request::{Answer, Request, RequestId, Standing};
 
