@@ -33,7 +33,9 @@ pub(crate) fn next_action(task: &Task, document: &StatusDocument, conclusion: Op
             format!("nothing, the task has ended; to take away what it left on the target: dts clean {name}")
         }
         State::Completed => {
-            format!("nothing, the task has ended; to compare once more: dts check {name}")
+            format!(
+                "nothing, the task has ended; to compare once more: dts check {name}; what happened: dts report {name}"
+            )
         }
     }
 }

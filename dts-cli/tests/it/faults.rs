@@ -138,6 +138,35 @@ fn a_home_that_cannot_be_written_is_named_by_every_command() {
     }
 }
 
+/// What the store has is of a time that is still to come: states, queue and leases go on, and a report says what it can.
+#[test]
+fn a_clock_that_was_set_back_stops_nothing() {
+    let dts = Dts::new();
+    dts.write("password", "x");
+    let file = dts.write("shop.toml", &task_file(1, 2, ""));
+    dts.run(&["validate", text(&file)]).ends_with(1);
+    let store = rusqlite::Connection::open(dts.path("home/tasks.sqlite")).unwrap();
+    store
+        .execute_batch(
+            "UPDATE task SET created_at = '2099-01-01T00:00:00.000Z', updated_at = created_at;
+             UPDATE transition SET at = '2099-01-01T00:00:00.000Z'; UPDATE validation SET at = '2099-01-01T00:00:00.000Z';
+             INSERT INTO sample (task, at, step, rows_done, bytes_done, transactions_applied, rows_per_second, spool_bytes)
+             VALUES ('shop', '2099-01-01T00:00:01.000Z', 'full_load', 1, 1, 1, 1, 1),
+                    ('shop', '2020-01-01T00:00:00.000Z', 'full_load', 2, 2, 2, 1, 1);",
+        )
+        .unwrap();
+    drop(store);
+    dts.run(&["validate", text(&file)]).ends_with(1);
+    assert_eq!(dts.status("shop")["state"], "validation_failed");
+    dts.run(&["list"]).ends_with(0);
+    let report = dts.run(&["report", "shop"]).ends_with(0).out;
+    assert!(report.contains("2099-01-01 00:00:00") && report.contains("Nothing was measured"), "{report}");
+    dts.run(&["report", "shop", "--html"]).ends_with(0);
+    dts.run(&["worker", "--drain"]).ends_with(0);
+    dts.run(&["stop", "shop"]).ends_with(0);
+    assert_eq!(dts.status("shop")["state"], "stopped");
+}
+
 #[test]
 fn a_disk_without_space_for_the_store_is_named() {
     let dts = Dts::new();

@@ -49,6 +49,14 @@ struct Point<'s> {
     sample: &'s KeptSample,
 }
 
+/// What an axis counts.
+#[derive(Clone, Copy)]
+enum Kind {
+    Number,
+    /// Bytes.
+    Size,
+}
+
 type Segments = Vec<Vec<(f64, f64)>>;
 
 /// Returns the plots; none of less than two samples.
@@ -70,7 +78,7 @@ pub(super) fn figures(samples: &[KeptSample]) -> Vec<Figure> {
     let frame = Frame::new(&points, first, last);
     let mut figures = Vec::new();
     #[allow(clippy::cast_precision_loss, reason = "values to be drawn")]
-    let mut add = |title, segments: Segments, in_words: &dyn Fn(f64) -> String| {
+    let mut add = |title, mut segments: Segments, kind: Kind, in_words: &dyn Fn(f64) -> String| {
         let values = segments.iter().flatten().map(|point| point.1);
         let (mut largest, mut sum, mut count) = (0.0_f64, 0.0, 0.0);
         for value in values {
@@ -86,7 +94,14 @@ pub(super) fn figures(samples: &[KeptSample]) -> Vec<Figure> {
             frame.unit.1,
             first.sample.at.get(..19).unwrap_or_default().replace('T', " "),
         );
-        let draw = |size| draw(size, &frame, &segments, largest * 1.1, in_words).unwrap_or_default();
+        // The axis is divided where numbers are round, and sizes are round in units of 1024.
+        let unit = match kind {
+            Kind::Number => 1.0,
+            Kind::Size => 1024_f64.powf(largest.log(1024.0).floor()),
+        };
+        segments.iter_mut().flatten().for_each(|point| point.1 /= unit);
+        let label = |value: f64| in_words(value * unit);
+        let draw = |size| draw(size, &frame, &segments, largest / unit * 1.1, &label).unwrap_or_default();
         figures.push(Figure { title, caption, wide: draw(WIDE), narrow: draw(NARROW) });
     };
     #[allow(
@@ -96,15 +111,17 @@ pub(super) fn figures(samples: &[KeptSample]) -> Vec<Figure> {
     )]
     let size = |value: f64| bytes(value as u64);
     let rows = reached(samples, |sample| sample.rows_done);
-    add("Rows copied", frame.rates(&points, &rows, is_copy), &per_second);
+    add("Rows copied", frame.rates(&points, &rows, is_copy), Kind::Number, &per_second);
     let copied = reached(samples, |sample| sample.bytes_done);
-    add("Bytes copied", frame.rates(&points, &copied, is_copy), &|value| format!("{}/s", size(value)));
+    add("Bytes copied", frame.rates(&points, &copied, is_copy), Kind::Size, &|value| {
+        format!("{}/s", size(value))
+    });
     let transactions: Vec<u64> = samples.iter().map(|sample| sample.transactions_applied).collect();
-    add("Transactions applied", frame.rates(&points, &transactions, |_| true), &per_second);
-    add("Lag", frame.levels(&points, |sample| sample.lag_seconds), &in_seconds);
+    add("Transactions applied", frame.rates(&points, &transactions, |_| true), Kind::Number, &per_second);
+    add("Lag", frame.levels(&points, |sample| sample.lag_seconds), Kind::Number, &in_seconds);
     #[allow(clippy::cast_precision_loss, reason = "a size to be drawn")]
     let spool = |sample: &KeptSample| Some(sample.spool_bytes as f64);
-    add("Binary log that waits in the spool", frame.levels(&points, spool), &size);
+    add("Binary log that waits in the spool", frame.levels(&points, spool), Kind::Size, &size);
     figures
 }
 

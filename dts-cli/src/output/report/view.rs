@@ -280,7 +280,16 @@ fn tables(document: &ReportDocument) -> Vec<Block> {
          Copied again: chunks that a run which ended had begun. Rows that came later as changes are not counted here.",
         counted(tables.len() as u64, "table")
     );
-    vec![note(lead), Block::Grid(grid)]
+    vec![note(lead), folded_when_long(grid)]
+}
+
+/// A table that nobody reads from its beginning to its end is folded away.
+fn folded_when_long(grid: Grid) -> Block {
+    const LONG: usize = 200;
+    if grid.rows.len() <= LONG {
+        return Block::Grid(grid);
+    }
+    Block::Folded(format!("all {}", counted(grid.rows.len() as u64, "table")), grid)
 }
 
 fn rewritten(document: &ReportDocument) -> Vec<Block> {

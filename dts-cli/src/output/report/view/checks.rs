@@ -1,7 +1,7 @@
 //! What validations and comparisons found.
 use std::collections::BTreeMap;
 
-use super::{Block, Finding, Grid, ReportDocument, Word, moment, note, parsed};
+use super::{Block, Finding, Grid, ReportDocument, Word, folded_when_long, moment, note, parsed};
 use crate::output::format::{count, counted};
 use crate::output::report::rows::{
     ComparedTable, Comparison, Structure, StructurePart, Validation, ValidationItem, Writers,
@@ -123,7 +123,7 @@ pub(super) fn comparisons(document: &ReportDocument) -> Vec<Block> {
     });
     let head =
         vec!["table", "result", "rows source", "rows target", "compared", "chunks", "differing", "remark"];
-    blocks.push(Block::Grid(Grid { head, rows: tables.collect() }));
+    blocks.push(folded_when_long(Grid { head, rows: tables.collect() }));
     for table in check.tables.iter().filter(|table| !table.differences.is_empty()) {
         blocks.extend(differences(table));
     }

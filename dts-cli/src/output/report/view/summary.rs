@@ -78,7 +78,8 @@ fn tiles(document: &ReportDocument) -> Vec<Tile> {
     if let Some(took) = took.filter(|took| *took > Duration::ZERO && status.rows_done > 0) {
         #[allow(clippy::cast_precision_loss, reason = "a rate")]
         let rate = || per_second(status.rows_done as f64 / took.as_secs_f64());
-        let note = if is_copied_at_once(document) { rate() } else { "in the last run that copied".to_owned() };
+        let note =
+            if is_copied_at_once(document) { rate() } else { "in the last run that copied".to_owned() };
         add("copy took", Word::plain(duration(took)), note);
     }
     let applied = applied(&document.samples).max(status.apply.transactions);
