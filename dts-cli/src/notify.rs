@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::output::json::ErrorDocument;
+use crate::store::Settled;
 
 /// How long one command may take; then it is ended.
 const TIME_OUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
@@ -84,6 +85,18 @@ impl Notifier {
             log::warn!("the notify command is too slow; {} -> {} is not told", change.from, change.to);
         }
     }
+}
+
+/// Tells that the process of a task was found to be gone.
+pub(crate) fn tell_settled(settled: &Settled) {
+    let Settled { task, file, from, to, error } = settled;
+    Notifier::of_file(file).tell(&Change {
+        task,
+        from: *from,
+        to: *to,
+        reason: &error.message,
+        error: Some(error),
+    });
 }
 
 impl Drop for Notifier {

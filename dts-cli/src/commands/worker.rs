@@ -16,7 +16,7 @@ use crate::args::WorkerArgs;
 use crate::exit::ExitStatus;
 use crate::home::Home;
 use crate::metrics::Metrics;
-use crate::notify::{Change, Notifier};
+use crate::notify::{Change, Notifier, tell_settled};
 use crate::output::json::{ErrorDocument, TasksDocument};
 use crate::output::{Console, summary, validation};
 use crate::runner::{Goal, Job, Runner, What};
@@ -139,6 +139,10 @@ fn look<'scope, 'env>(
         });
     }
     let queue = store.queue()?;
+    for settled in store.take_settled() {
+        shop.console.note(&format!("{}: {}", settled.task, settled.error.message));
+        scope.spawn(move || tell_settled(&settled));
+    }
     let copying = active.iter().filter(|task| !task.in_sync.is_stopped()).count();
     if copying < usize::try_from(args.concurrency).unwrap_or(usize::MAX) {
         postponed.retain(|_, until| *until > Instant::now());
