@@ -132,7 +132,10 @@ fn a_killed_worker_is_replaced_and_a_paused_task_resumes() {
         &WriterOptions { transactions_per_second: 50, ..WriterOptions::default() },
     );
     let told = dts.path("told");
-    let notify = format!("{SLOW}[notify]\ncommand = \"echo $DTS_STATE_BEFORE-$DTS_STATE $DTS_ERROR_CODE >> '{}'\"\n", told.display());
+    let notify = format!(
+        "{SLOW}[notify]\ncommand = \"echo $DTS_STATE_BEFORE-$DTS_STATE $DTS_ERROR_CODE >> '{}'\"\n",
+        told.display()
+    );
     let file = task(&dts, &pair, "shop", &notify, "");
     dts.run(&["submit", text(&file)]).ends_with(0);
     let first = dts.start(&["worker"]);
