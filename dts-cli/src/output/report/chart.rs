@@ -121,7 +121,7 @@ pub(super) fn figures(samples: &[KeptSample]) -> Vec<Figure> {
     add("Lag", frame.levels(&points, |sample| sample.lag_seconds), Kind::Number, &in_seconds);
     #[allow(clippy::cast_precision_loss, reason = "a size to be drawn")]
     let spool = |sample: &KeptSample| Some(sample.spool_bytes as f64);
-    add("Binary log that waits in the spool", frame.levels(&points, spool), Kind::Size, &size);
+    add("Binary log in the spool", frame.levels(&points, spool), Kind::Size, &size);
     figures
 }
 
