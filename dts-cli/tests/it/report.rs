@@ -96,7 +96,9 @@ fn page_is_sound(chromium: &Chromium, page: &Path, parts: &[&str]) {
 fn a_report_says_what_happened_in_three_forms() {
     let (dts, pair) = (Dts::new(), pair());
     let chromium = Chromium::obtain().unwrap();
-    let file = pair.task(&dts, "[check]\nmode = \"none\"\n");
+    // Slow enough to be sampled more than once in the middle of the copy.
+    let slow = "[load]\nrows_per_second_max = 4000\nchunk_mib = 1\n[check]\nmode = \"none\"\n";
+    let file = pair.task(&dts, slow);
     let ended = dts.run(&["report", "shop"]).ends_with(2);
     assert!(ended.err.contains("[DTS-1004]"), "{ended:?}");
     dts.run(&["validate", text(&file)]).ends_with(0);
