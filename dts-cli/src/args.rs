@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Cutover(CutoverArgs),
     /// Show what became of the source's accounts on the target, or try to log in there with each
     Accounts(AccountsArgs),
+    /// Say what happened to a task: as text, as JSON, or as one page to be kept
+    Report(ReportArgs),
     /// Remove what dts keeps of a task that has ended
     Clean(CleanArgs),
     /// Print a completion script for a shell
@@ -310,6 +312,17 @@ pub(crate) struct CleanArgs {
     /// Do not ask before data are dropped
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+/// `dts report`
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// The task's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Write one HTML page, which needs no network [default: reports/NAME.html in the home]
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    pub(crate) html: Option<Option<PathBuf>>,
 }
 
 /// How far `dts run` goes.

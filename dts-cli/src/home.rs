@@ -49,6 +49,16 @@ impl Home {
         &self.0
     }
 
+    /// Returns the folder of reports, and creates it unless it is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::File`].
+    pub(crate) fn reports(&self) -> Result<PathBuf> {
+        let reports = Home(self.0.join("reports"));
+        reports.create()?;
+        Ok(reports.0)
+    }
+
     /// Returns the file of the task store.
     pub(crate) fn store(&self) -> PathBuf {
         self.0.join("tasks.sqlite")

@@ -1,5 +1,6 @@
 //! Tells a command of the operator's about changes of state. A task never waits for it.
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::output::json::ErrorDocument;
+use crate::store::Settled;
 
 /// How long one command may take; then it is ended.
 const TIME_OUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
@@ -51,6 +53,20 @@ impl Notifier {
         }))
     }
 
+    /// Takes the command that a task file names. Only that is read: a file that cannot be read whole, because a password is
+    /// missing here for example, names it all the same.
+    pub(crate) fn of_file(path: &Path) -> Self {
+        let table = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
+        if table.is_none() {
+            log::warn!("whom to notify cannot be read from {}", path.display());
+        }
+        let command = table
+            .as_ref()
+            .and_then(|table| table.get("notify")?.get("command")?.as_str())
+            .filter(|command| !command.is_empty());
+        Notifier::new(command.map(ToOwned::to_owned))
+    }
+
     /// Passes a change on; returns at once.
     pub(crate) fn tell(&self, change: &Change<'_>) {
         let Some(running) = &self.0 else { return };
@@ -69,6 +85,18 @@ impl Notifier {
             log::warn!("the notify command is too slow; {} -> {} is not told", change.from, change.to);
         }
     }
+}
+
+/// Tells that the process of a task was found to be gone.
+pub(crate) fn tell_settled(settled: &Settled) {
+    let Settled { task, file, from, to, error } = settled;
+    Notifier::of_file(file).tell(&Change {
+        task,
+        from: *from,
+        to: *to,
+        reason: &error.message,
+        error: Some(error),
+    });
 }
 
 impl Drop for Notifier {
@@ -156,6 +184,28 @@ mod tests {
         assert_eq!(lines[2], "shop queued failed it's \"time\" DTS-4005");
         let document: Value = serde_json::from_str(lines[3]).unwrap();
         assert_eq!((&document["state"], &document["error"]["code"]), (&json!("failed"), &json!("DTS-4005")));
+    }
+
+    /// The password is in a variable that only the worker has.
+    #[test]
+    fn a_task_file_that_cannot_be_read_whole_names_the_command_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, told) = (folder.path().join("shop.toml"), folder.path().join("told"));
+        let text = format!(
+            "[source]\npassword = {{ env = \"NOT_THERE\" }}\n[notify]\ncommand = \"echo $DTS_STATE >> '{}'\"\n",
+            told.display()
+        );
+        std::fs::write(&file, text).unwrap();
+        Notifier::of_file(&file).tell(&change(State::Queued, None));
+        assert_eq!(std::fs::read_to_string(&told).unwrap(), "queued\n");
+        // One that is gone, or no task file any more, names nobody.
+        for text in ["[notify]\n", "[notify", "notify = 1"] {
+            std::fs::write(&file, text).unwrap();
+            Notifier::of_file(&file).tell(&change(State::Queued, None));
+        }
+        std::fs::remove_file(&file).unwrap();
+        Notifier::of_file(&file).tell(&change(State::Queued, None));
+        assert_eq!(std::fs::read_to_string(&told).unwrap(), "queued\n");
     }
 
     #[test]

@@ -106,6 +106,21 @@ impl TableState {
     }
 }
 
+/// How a table was copied; known once its rows are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CopyFacts {
+    /// Its name on the target.
+    pub target: TableName,
+    /// Chunks recorded.
+    pub chunks: u64,
+    /// Chunks that had to be copied a second time because a run ended in the middle of them.
+    pub chunks_again: u64,
+    /// `load-data` or `insert`.
+    pub method: &'static str,
+    /// How its rows were read: `lock-free` or the kind of exact snapshot.
+    pub consistency: &'static str,
+}
+
 /// From what part of the key space on what was found there says more than the statistics.
 const KEY_SPACE_LEAST: f64 = 0.02;
 
@@ -122,6 +137,7 @@ pub struct TableProgress {
     key_space: Mutex<(f64, u64)>,
     /// Done and estimated work of its index build, in the server's units.
     index_work: Mutex<(u64, u64)>,
+    facts: Mutex<Option<CopyFacts>>,
     state: Mutex<TableState>,
 }
 
@@ -179,6 +195,11 @@ impl TableProgress {
         *lock(&self.index_work) = (done, estimated);
     }
 
+    /// Sets how it was copied.
+    pub fn set_facts(&self, facts: CopyFacts) {
+        *lock(&self.facts) = Some(facts);
+    }
+
     /// Changes the state.
     pub fn set_state(&self, state: TableState) {
         *lock(&self.state) = state;
@@ -203,6 +224,8 @@ pub struct TableSnapshot {
     pub is_estimate_good: bool,
     /// How much of its index build is done, 0 to 1: what the target accounts, else nothing until all is done.
     pub index_part: f64,
+    /// How it was copied; `None` while it is being copied.
+    pub facts: Option<CopyFacts>,
     /// How far it is.
     pub state: TableState,
 }
@@ -257,6 +280,10 @@ pub struct ProgressSnapshot {
     pub retries: u64,
     /// Changes that did not fit the target's row, and were repaired or left out as `apply.on_divergence` says, in this run.
     pub divergences: u64,
+    /// What is different on the target and why, as far as this run has made it so.
+    pub rewrites: Vec<String>,
+    /// P0: where the copy started.
+    pub start_position: Option<Position>,
     /// The newest position known of the source.
     pub source_position: Option<Position>,
     /// What is durable on the target.
@@ -312,6 +339,8 @@ struct Shared {
     divergences: AtomicU64,
     in_sync: AtomicBool,
     positions: Mutex<(Option<Position>, Option<Position>)>,
+    start_position: Mutex<Option<Position>>,
+    rewrites: Mutex<Vec<String>>,
     log_name: Mutex<Option<String>>,
 }
 
@@ -381,6 +410,7 @@ impl Progress {
             bytes_done: AtomicU64::new(0),
             key_space: Mutex::new((0.0, 0)),
             index_work: Mutex::new((0, 0)),
+            facts: Mutex::new(None),
             state: Mutex::new(state),
         });
         lock(&self.0.tables).push(entry.clone());
@@ -447,6 +477,21 @@ impl Progress {
         self.0.divergences.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// Adds what is different on the target and why; what is known already is not added again.
+    pub fn add_rewrites(&self, notes: &[String]) {
+        let mut rewrites = lock(&self.0.rewrites);
+        for note in notes {
+            if !rewrites.contains(note) {
+                rewrites.push(note.clone());
+            }
+        }
+    }
+
+    /// Sets where the copy started.
+    pub fn set_start_position(&self, position: Position) {
+        *lock(&self.0.start_position) = Some(position);
+    }
+
     /// Sets the newest position known of the source.
     pub fn set_source_position(&self, position: Position) {
         lock(&self.0.positions).0 = Some(position);
@@ -499,6 +544,7 @@ impl Progress {
                     bytes_estimated,
                     is_estimate_good,
                     index_part,
+                    facts: lock(&table.facts).clone(),
                     state,
                 }
             })
@@ -529,6 +575,8 @@ impl Progress {
             apply: *lock(&self.0.apply),
             retries: self.0.retries.load(Ordering::Relaxed),
             divergences: self.0.divergences.load(Ordering::Relaxed),
+            rewrites: lock(&self.0.rewrites).clone(),
+            start_position: shown(lock(&self.0.start_position).clone()),
             source_position,
             applied_position,
             in_sync: self.0.in_sync.load(Ordering::Relaxed),

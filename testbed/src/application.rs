@@ -28,8 +28,16 @@ impl Application {
     /// # Panics
     /// When none is acknowledged within a minute.
     pub fn start(server: &Server) -> Self {
+        Self::start_after(server, 0)
+    }
+
+    /// As [`start`](Self::start), with the numbers after `last`: an application that goes on elsewhere.
+    ///
+    /// # Panics
+    /// When none is acknowledged within a minute.
+    pub fn start_after(server: &Server, last: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let acknowledged = Arc::new(AtomicU64::new(0));
+        let acknowledged = Arc::new(AtomicU64::new(last));
         let options = mysql::OptsBuilder::new()
             .ip_or_hostname(Some("127.0.0.1"))
             .tcp_port(server.port())
@@ -41,7 +49,7 @@ impl Application {
             let (stop, acknowledged) = (stop.clone(), acknowledged.clone());
             std::thread::spawn(move || {
                 let mut connection: Option<mysql::Conn> = None;
-                let mut next = 1;
+                let mut next = last + 1;
                 while !stop.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(1));
                     let Some(open) = &mut connection else {

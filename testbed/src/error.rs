@@ -31,6 +31,12 @@ pub enum TestbedError {
         /// What was looked for.
         reason: String,
     },
+    /// No browser is installed and none could be fetched.
+    #[error(
+        "cannot obtain a headless Chromium: {0}; install the package chromium, use a Debian system with access to its archive, \
+         or set DTS_TESTBED_CHROMIUM to the program"
+    )]
+    Chromium(String),
     /// The server could not make its data folder.
     #[error("{version} could not initialise a data folder ({status}):\n{output}")]
     Initialise {

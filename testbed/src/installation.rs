@@ -173,7 +173,7 @@ impl Installation {
 /// Returns the command words that run a program with the C library inside `root`, if there is one.
 ///
 /// Links are not followed: in some packages the loader's link is absolute and would lead to the machine's own.
-fn own_loader(root: &Path) -> Vec<OsString> {
+pub(crate) fn own_loader(root: &Path) -> Vec<OsString> {
     let (triplet, name) = match std::env::consts::ARCH {
         "aarch64" => ("aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
         _ => ("x86_64-linux-gnu", "ld-linux-x86-64.so.2"),

@@ -5,8 +5,8 @@
 //! server, its port, its server id and its data folder belong to the [`Server`] value and go with it, also when the
 //! process that holds it is killed.
 //!
-//! Beside the servers there are [`Application`], which remembers what it was told to be committed, [`Proxy`], a TCP proxy that injects the faults of a bad network, and [`dump`], which
-//! decides whether two servers hold the same bytes without using any code of dts.
+//! Beside the servers there are [`Application`], which remembers what it was told to be committed, [`Proxy`], a TCP proxy
+//! that injects the faults of a bad network, [`Chromium`], which looks at pages, and [`dump`], which decides whether two servers hold the same bytes without using any code of dts.
 //!
 //! ```no_run
 //! use dts_testbed::{Server, ServerOptions, Version, dump};
@@ -26,6 +26,7 @@
 
 pub mod application;
 mod apt;
+pub mod chromium;
 mod data_folder;
 pub mod dump;
 mod error;
@@ -40,6 +41,7 @@ pub mod shop;
 mod spawner;
 
 pub use application::Application;
+pub use chromium::Chromium;
 pub use error::TestbedError;
 pub use installation::Installation;
 pub use options::{ServerOptions, Version};

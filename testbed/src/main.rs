@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dts_testbed::{Server, ServerOptions, TestbedError, Version};
+use dts_testbed::{Chromium, Server, ServerOptions, TestbedError, Version};
 
 const USAGE: &str = "\
 usage: dts-testbed fetch
-           obtain all servers and initialise a data folder of each
+           obtain all servers and initialise a data folder of each, and the browser that looks at reports
        dts-testbed start mysql56|mysql97|mariadb [--rds-like] [--durable] [--port N] [--arg SERVER_OPTION]...
            run one server until Ctrl-C or the end of standard input; root has no password";
 
@@ -58,6 +58,8 @@ fn fetch() -> Result<(), TestbedError> {
             begun.elapsed().as_secs_f64()
         );
     }
+    Chromium::obtain()?;
+    println!("Chromium: it shows pages");
     Ok(())
 }
 

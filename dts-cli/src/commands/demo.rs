@@ -12,6 +12,7 @@ use dts_core::stop::StopToken;
 use dts_testbed::shop::{SOURCE_GRANTS, Shop, ShopOptions, TARGET_GRANTS, Writer, WriterOptions};
 use dts_testbed::{Server, ServerOptions, TestbedError, Version, dump};
 
+use super::report::write_page;
 use super::validate::exit_status;
 use crate::args::DemoArgs;
 use crate::config::TaskFile;
@@ -19,6 +20,7 @@ use crate::exit::ExitStatus;
 use crate::home::Home;
 use crate::output::demo::{self, DemoDocument};
 use crate::output::json::{CheckDocument, StatusDocument, ValidationDocument};
+use crate::output::report::ReportDocument;
 use crate::output::{Console, check, status, validation};
 use crate::runner::{Goal, Job, Outcome, Runner};
 use crate::signals;
@@ -51,17 +53,18 @@ impl Story<'_> {
 }
 
 /// Runs the demo. Its servers and files are gone when it returns, and when it is killed.
-pub(super) fn execute(args: &DemoArgs, console: &Console) -> Result<ExitStatus> {
+/// What stays is the report, in the folder of reports of `kept`.
+pub(super) fn execute(args: &DemoArgs, kept: &Home, console: &Console) -> Result<ExitStatus> {
     let stop = StopToken::new();
     signals::stop_on_signals(&stop, console, "ending the demo…")?;
-    match play(args, console, &stop) {
+    match play(args, kept, console, &stop) {
         // Nothing of a demo can be resumed.
         Err(error) if error.is_interrupted() => Ok(ExitStatus::Interrupted),
         result => result,
     }
 }
 
-fn play(args: &DemoArgs, console: &Console, stop: &StopToken) -> Result<ExitStatus> {
+fn play(args: &DemoArgs, kept: &Home, console: &Console, stop: &StopToken) -> Result<ExitStatus> {
     let story = Story { console, begun: Instant::now() };
     let seed =
         args.seed.unwrap_or_else(|| u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()));
@@ -112,6 +115,7 @@ fn play(args: &DemoArgs, console: &Console, stop: &StopToken) -> Result<ExitStat
     let database = stage.shop.database();
     let differences = dump::differences(&stage.source, database, &stage.target, database);
     let rows = stage.shop.row_count(&stage.target);
+    let report = write_page(None, &ReportDocument::read(&mut store, TASK)?, kept)?;
     let document = DemoDocument {
         seed,
         from: format!("MySQL {}", stage.source.installation().full_version()),
@@ -124,6 +128,7 @@ fn play(args: &DemoArgs, console: &Console, stop: &StopToken) -> Result<ExitStat
         live_check: CheckDocument::from(live),
         final_check: CheckDocument::from(at_rest),
         differences,
+        report: report.display().to_string(),
         seconds: story.begun.elapsed().as_secs_f64(),
     };
     console.text(&demo::summary(&document, console.has_color()));

@@ -11,6 +11,7 @@ mod list;
 mod pause;
 mod prompt;
 mod queue;
+mod report;
 mod run;
 mod set;
 mod status;
@@ -31,7 +32,7 @@ use crate::output::Console;
 pub(crate) fn execute(args: Args, console: &Console) -> Result<ExitStatus> {
     let home = || Home::choose(args.global.home.clone());
     match args.command {
-        Command::Demo(demo) => demo::execute(&demo, console),
+        Command::Demo(demo) => demo::execute(&demo, &home()?, console),
         Command::Init(init) => init::execute(&init, console),
         Command::Validate(file) => validate::execute(&file, &home()?, console),
         Command::Run(run) => run::execute(&run, &home()?, console),
@@ -47,6 +48,7 @@ pub(crate) fn execute(args: Args, console: &Console) -> Result<ExitStatus> {
         Command::Clean(clean) => end::clean(&clean, &home()?, console),
         Command::List => list::execute(&home()?, console),
         Command::Status(status) => status::execute(&status, &home()?, console),
+        Command::Report(report) => report::execute(&report, &home()?, console),
         Command::Check(check) => check::execute(check, &home()?, console),
         Command::Completions(completions) => completions::execute(&completions, console),
     }

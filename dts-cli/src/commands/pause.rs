@@ -10,6 +10,7 @@ use crate::args::{NameArgs, ResumeArgs};
 use crate::config::Settings;
 use crate::exit::ExitStatus;
 use crate::home::Home;
+use crate::notify::{Change, Notifier};
 use crate::output::Console;
 use crate::output::ending;
 use crate::signals;
@@ -30,7 +31,15 @@ pub(super) fn pause(args: &NameArgs, home: &Home, console: &Console) -> Result<E
     let state = store.get(&args.name)?.state;
     if state != State::Paused {
         state.allow(Action::Pause)?;
-        store.advance(&args.name, State::Paused, "dts pause", None)?;
+        let (to, reason) = (State::Paused, "dts pause");
+        let from = store.advance(&args.name, to, reason, None)?;
+        Notifier::of_file(&store.get(&args.name)?.file).tell(&Change {
+            task: &args.name,
+            from,
+            to,
+            reason,
+            error: None,
+        });
     }
     drop(lease);
     console.text(&ending::rests(&args.name, State::Paused));
@@ -44,12 +53,15 @@ pub(super) fn resume(args: &ResumeArgs, home: &Home, console: &Console) -> Resul
     let task = store.get(&args.name)?;
     task.state.allow(Action::Resume)?;
     let lease = store.take_lease(&args.name, "resume", &StopToken::new())?;
-    store.get(&args.name)?.state.allow(Action::Resume)?;
+    let from = store.get(&args.name)?.state;
+    from.allow(Action::Resume)?;
     if !args.skip_ddl.is_empty() {
         store.change_settings(&args.name, &Settings::skipping(&args.skip_ddl))?;
     }
-    store.enqueue(&args.name, None, "dts resume")?;
+    let reason = "dts resume";
+    let to = store.enqueue(&args.name, None, reason)?;
     drop(lease);
+    Notifier::of_file(&task.file).tell(&Change { task: &args.name, from, to, reason, error: None });
     say_where(&args.name, &mut store, console)?;
     Ok(ExitStatus::Done)
 }

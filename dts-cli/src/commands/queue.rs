@@ -8,6 +8,7 @@ use super::validate::{exit_status, read_task_file};
 use crate::args::SubmitArgs;
 use crate::exit::ExitStatus;
 use crate::home::Home;
+use crate::notify::{Change, Notifier};
 use crate::output::json::ValidationDocument;
 use crate::output::next_action::shell_word;
 use crate::output::{Console, validation};
@@ -38,8 +39,11 @@ pub(super) fn submit(args: &SubmitArgs, home: &Home, console: &Console) -> Resul
         console.text(&format!("next: mend what failed, then: dts submit {}", shell_word(&args.file)));
         return Ok(ExitStatus::Findings);
     }
-    store.enqueue(name, file.start_at, "dts submit")?;
     drop(runner);
+    let from = store.get(name)?.state;
+    let reason = "dts submit";
+    let to = store.enqueue(name, file.start_at, reason)?;
+    Notifier::new(file.notify.clone()).tell(&Change { task: name, from, to, reason, error: None });
     say_where(name, &mut store, console)?;
     Ok(ExitStatus::Done)
 }

@@ -68,7 +68,7 @@ pub(super) fn execute(args: &RunArgs, home: &Home, console: &Console) -> Result<
     }
     if let Some(report) = &outcome.report {
         let until = if goal == Goal::Loaded { Until::Loaded } else { Until::Synced };
-        console.text(&summary::run(name, until, report, console.has_color()));
+        console.text(&summary::run(name, until, report, &document.steps, console.has_color()));
     }
     if let Some(report) = &outcome.check {
         console.text(&check::full(report, console.has_color()));

@@ -7,6 +7,7 @@ use dts_core::stop::StopToken;
 use crate::args::StatusArgs;
 use crate::exit::ExitStatus;
 use crate::home::Home;
+use crate::notify::tell_settled;
 use crate::output::{Console, status};
 use crate::signals;
 use crate::store::Store;
@@ -21,6 +22,7 @@ pub(super) fn execute(args: &StatusArgs, home: &Home, console: &Console) -> Resu
     loop {
         let task = store.get(&args.name)?;
         let document = status::document(&task, store.last_conclusion(&task.name)?.as_deref());
+        store.take_settled().iter().for_each(tell_settled);
         let text = status::one(&task, &document, console.has_color());
         if !args.watch {
             console.text(&text);

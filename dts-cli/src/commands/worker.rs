@@ -16,6 +16,7 @@ use crate::args::WorkerArgs;
 use crate::exit::ExitStatus;
 use crate::home::Home;
 use crate::metrics::Metrics;
+use crate::notify::{Change, Notifier, tell_settled};
 use crate::output::json::{ErrorDocument, TasksDocument};
 use crate::output::{Console, summary, validation};
 use crate::runner::{Goal, Job, Runner, What};
@@ -130,8 +131,18 @@ fn look<'scope, 'env>(
     }
     for name in store.admit_due()? {
         shop.console.note(&format!("{name}: its time has come, it is in the queue"));
+        let file = store.get(&name)?.file;
+        // In a thread of its own: the queue does not wait for the operator's command.
+        scope.spawn(move || {
+            let (from, to, reason) = (State::Scheduled, State::Queued, "its time has come");
+            Notifier::of_file(&file).tell(&Change { task: &name, from, to, reason, error: None });
+        });
     }
     let queue = store.queue()?;
+    for settled in store.take_settled() {
+        shop.console.note(&format!("{}: {}", settled.task, settled.error.message));
+        scope.spawn(move || tell_settled(&settled));
+    }
     let copying = active.iter().filter(|task| !task.in_sync.is_stopped()).count();
     if copying < usize::try_from(args.concurrency).unwrap_or(usize::MAX) {
         postponed.retain(|_, until| *until > Instant::now());
@@ -194,7 +205,9 @@ fn begin<'scope, 'env>(
         if let (true, true, Some(place)) = (shop.stop.is_stopped(), shop.puts_back, place) {
             let mut store = Store::open(shop.home)?;
             if store.get(&now.name)?.state == State::Paused {
-                store.requeue(&now.name, place, "its worker ends")?;
+                let (from, to, reason) = (State::Paused, State::Queued, "its worker ends");
+                store.requeue(&now.name, place, reason)?;
+                Notifier::of_file(&now.file).tell(&Change { task: &now.name, from, to, reason, error: None });
             }
         }
         result
@@ -233,7 +246,9 @@ fn work(
     }
     let outcome = runner.run(Goal::StayInSync)?;
     if let (Some(report), None) = (&outcome.report, outcome.ended_by) {
-        console.text(&summary::run(name, dts_core::migration::Until::Synced, report, console.has_color()));
+        let document = status_document(name, &mut store)?;
+        let until = dts_core::migration::Until::Synced;
+        console.text(&summary::run(name, until, report, &document.steps, console.has_color()));
     }
     let what = match outcome.ended_by {
         Some(What::Pause) => "paused",

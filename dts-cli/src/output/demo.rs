@@ -22,6 +22,8 @@ pub(crate) struct DemoDocument {
     pub(crate) live_check: CheckDocument,
     pub(crate) final_check: CheckDocument,
     pub(crate) differences: Vec<String>,
+    /// Where the report's page is.
+    pub(crate) report: String,
     pub(crate) seconds: f64,
 }
 
@@ -110,6 +112,7 @@ pub(crate) fn summary(document: &DemoDocument, color: bool) -> String {
   caught up    {} after the application stopped
   proof        {verdict}
   time         {} in all (seed {})
+  report       {}
 ",
         document.from,
         document.to,
@@ -125,6 +128,7 @@ pub(crate) fn summary(document: &DemoDocument, color: bool) -> String {
         seconds(document.caught_up_in_seconds),
         seconds(document.seconds),
         document.seed,
+        document.report,
     );
     if !is_equal {
         text = text.replace("; every one of them arrived", "");

@@ -1,5 +1,7 @@
 //! The documents for programs. Their names and forms are part of what scripts rely on: fields may be added, never
 //! renamed or removed.
+use std::time::Duration;
+
 use dts_core::checker::{
     CheckMode, CheckReport, ColumnValues, Conclusion, DifferenceKind, StructureReport, WritersReport,
 };
@@ -8,6 +10,7 @@ use dts_core::data::{Position, TableName};
 use dts_core::error::Error;
 use dts_core::migration::{CompletionReport, Remains, State};
 use dts_core::validator::{Plan, ValidationReport};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -58,12 +61,16 @@ pub(crate) struct StatusDocument {
     pub(crate) lag_seconds: Option<f64>,
     pub(crate) lag_bytes: Option<u64>,
     pub(crate) spool_bytes: u64,
+    /// Where the copy started.
+    pub(crate) start_position: Option<String>,
     pub(crate) source_position: Option<String>,
     pub(crate) applied_position: Option<String>,
     pub(crate) target_position: Option<String>,
     pub(crate) retries: u64,
     pub(crate) divergences: u64,
     pub(crate) apply: ApplyDocument,
+    /// What is different on the target and why.
+    pub(crate) rewrites: Vec<String>,
     pub(crate) allowed_actions: Vec<String>,
     pub(crate) next_action: String,
     pub(crate) error: Option<ErrorDocument>,
@@ -95,6 +102,16 @@ pub(crate) struct StepDocument {
     pub(crate) finished_at: Option<String>,
 }
 
+impl StepDocument {
+    /// Returns how long it took; nothing before its end.
+    pub(crate) fn took(&self) -> Option<Duration> {
+        let time = |time: &Option<String>| time.as_deref()?.parse::<Timestamp>().ok();
+        let took = time(&self.finished_at)?.duration_since(time(&self.started_at)?);
+        // A clock that was set back says nothing.
+        took.try_into().ok()
+    }
+}
+
 /// One table of a status.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -102,7 +119,26 @@ pub(crate) struct TableDocument {
     pub(crate) table: String,
     pub(crate) rows_done: u64,
     pub(crate) rows_estimated: u64,
+    pub(crate) bytes_done: u64,
     pub(crate) state: String,
+    /// How it was copied; null while it is being copied.
+    #[serde(flatten)]
+    pub(crate) copy: CopyDocument,
+}
+
+/// How a table was copied; nothing is known of it before its rows are there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct CopyDocument {
+    /// Its name on the target.
+    pub(crate) target: Option<String>,
+    pub(crate) chunks: Option<u64>,
+    /// Chunks that had to be copied a second time because a run ended in the middle of them.
+    pub(crate) chunks_again: Option<u64>,
+    /// `load-data` or `insert`.
+    pub(crate) method: Option<String>,
+    /// `lock-free`, or the kind of exact snapshot.
+    pub(crate) consistency: Option<String>,
 }
 
 /// `dts list`.

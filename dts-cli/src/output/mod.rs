@@ -2,6 +2,7 @@
 //!
 //! - [`Console`]: where output goes: people's text and JSON documents to stdout, notes and progress to stderr;
 //! - [`json`]: the documents for programs; [`validation`], [`check`], [`status`], [`summary`]: the same for people;
+//! - [`report`]: what happened to a task, for programs, as text and as a page;
 //! - [`progress`]: bars on a terminal, one line now and then elsewhere.
 pub(crate) mod accounts;
 pub(crate) mod check;
@@ -13,6 +14,7 @@ pub(crate) mod format;
 pub(crate) mod json;
 pub(crate) mod next_action;
 pub(crate) mod progress;
+pub(crate) mod report;
 pub(crate) mod status;
 pub(crate) mod summary;
 mod table;

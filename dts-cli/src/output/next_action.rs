@@ -33,7 +33,9 @@ pub(crate) fn next_action(task: &Task, document: &StatusDocument, conclusion: Op
             format!("nothing, the task has ended; to take away what it left on the target: dts clean {name}")
         }
         State::Completed => {
-            format!("nothing, the task has ended; to compare once more: dts check {name}")
+            format!(
+                "nothing, the task has ended; to compare once more: dts check {name}; what happened: dts report {name}"
+            )
         }
     }
 }
@@ -61,6 +63,35 @@ pub(crate) fn shell_word(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn every_state_has_a_next_action_that_can_be_typed() {
+        for state in State::ALL {
+            let task = Task {
+                name: "shop".into(),
+                file: "/a/shop.toml".into(),
+                state,
+                status: None,
+                error: None,
+                holder: None,
+                updated_at: String::new(),
+                start_at: None,
+                queue_number: None,
+                settings: Settings::default(),
+            };
+            for conclusion in [None, Some("same"), Some("different")] {
+                let action = next_action(&task, &StatusDocument::default(), conclusion);
+                let commands: Vec<&str> = action
+                    .split("dts ")
+                    .skip(1)
+                    .filter_map(|rest| rest.split([' ', ';', ',']).next())
+                    .collect();
+                assert!(commands.iter().all(|command| args::has_command(command)), "{state}: {action}");
+                assert!(!commands.is_empty() || action.starts_with("wait"), "{state}: {action}");
+            }
+        }
+    }
 
     #[test]
     fn paths_can_be_typed() {

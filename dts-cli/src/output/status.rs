@@ -3,11 +3,11 @@ use std::time::{Duration, SystemTime};
 
 use dts_core::data::Position;
 use dts_core::migration::{Action, State};
-use dts_core::progress::{ProgressSnapshot, Step, StepProgress, StepState};
+use dts_core::progress::{CopyFacts, ProgressSnapshot, Step, StepProgress, StepState};
 use jiff::Timestamp;
 
 use super::format::{bytes, count, duration, per_second};
-use super::json::{ApplyDocument, StatusDocument, StepDocument, TableDocument};
+use super::json::{ApplyDocument, CopyDocument, StatusDocument, StepDocument, TableDocument};
 use super::next_action::next_action;
 use super::progress::View;
 use super::table::{Tone, cell, render, table};
@@ -140,16 +140,26 @@ pub(crate) fn one(task: &Task, document: &StatusDocument, color: bool) -> String
     text.push_str(&steps(&document.steps, color));
     if !document.tables.is_empty() {
         text.push_str("\n\n");
-        let mut out = table(&["table", "rows", "of about", "state"], color);
+        // Only after something went wrong there is something to say here.
+        let is_again = document.tables.iter().any(|entry| entry.copy.chunks_again > Some(0));
+        let mut head = vec!["table", "rows", "of about", "state"];
+        if is_again {
+            head.push("chunks again");
+        }
+        let mut out = table(&head, color);
         for entry in &document.tables {
             let tone =
                 if matches!(entry.state.as_str(), "done" | "copied") { Tone::Good } else { Tone::Plain };
-            out.add_row([
+            let mut row = vec![
                 cell(&entry.table, Tone::Plain),
                 cell(count(entry.rows_done), Tone::Plain),
                 cell(count(entry.rows_estimated), Tone::Plain),
                 cell(&entry.state, tone),
-            ]);
+            ];
+            if is_again {
+                row.push(cell(entry.copy.chunks_again.map_or(String::new(), count), Tone::Plain));
+            }
+            out.add_row(row);
         }
         text.push_str(&render(out));
     }
@@ -233,7 +243,9 @@ pub(crate) fn of_progress(view: &View<'_>) -> StatusDocument {
                 table: table.table.to_string(),
                 rows_done: table.rows_done,
                 rows_estimated: table.rows_estimated,
+                bytes_done: table.bytes_done,
                 state: table.state.name().to_owned(),
+                copy: table.facts.as_ref().map(copy_of).unwrap_or_default(),
             })
             .collect(),
         rows_done: snapshot.rows_done,
@@ -244,10 +256,12 @@ pub(crate) fn of_progress(view: &View<'_>) -> StatusDocument {
         lag_seconds: snapshot.lag.map(seconds),
         lag_bytes: snapshot.lag_bytes,
         spool_bytes: snapshot.spool_bytes,
+        start_position: snapshot.start_position.as_ref().map(Position::to_string),
         source_position: snapshot.source_position.as_ref().map(Position::to_string),
         applied_position: snapshot.applied_position.as_ref().map(Position::to_string),
         retries: snapshot.retries,
         divergences: snapshot.divergences,
+        rewrites: snapshot.rewrites.clone(),
         apply: ApplyDocument {
             transactions: snapshot.transactions_applied,
             row_events: snapshot.row_events_applied,
@@ -260,6 +274,16 @@ pub(crate) fn of_progress(view: &View<'_>) -> StatusDocument {
             conflicts: snapshot.apply.conflicts,
         },
         ..StatusDocument::default()
+    }
+}
+
+fn copy_of(facts: &CopyFacts) -> CopyDocument {
+    CopyDocument {
+        target: Some(facts.target.to_string()),
+        chunks: Some(facts.chunks),
+        chunks_again: Some(facts.chunks_again),
+        method: Some(facts.method.to_owned()),
+        consistency: Some(facts.consistency.to_owned()),
     }
 }
 
@@ -285,6 +309,10 @@ pub(crate) fn keep_what_was_done(document: &mut StatusDocument, before: &StatusD
             document.steps.clone_from(&before.steps);
         }
     }
+    let mut rewrites = before.rewrites.clone();
+    rewrites.extend(document.rewrites.drain(..).filter(|note| !before.rewrites.contains(note)));
+    document.rewrites = rewrites;
+    document.start_position = document.start_position.take().or_else(|| before.start_position.clone());
     document.source_position = document.source_position.take().or_else(|| before.source_position.clone());
     document.applied_position = document.applied_position.take().or_else(|| before.applied_position.clone());
 }
@@ -318,17 +346,20 @@ mod tests {
     fn what_an_earlier_run_did_stays_in_the_status() {
         let before = StatusDocument {
             rows_done: 9,
+            rewrites: vec!["a".into(), "b".into()],
             tables: vec![TableDocument { table: "shop.t".into(), ..TableDocument::default() }],
             steps: vec![step("full_load", "done", Some("1")), step("in_sync", "running", Some("2"))],
             ..StatusDocument::default()
         };
         let mut resumed = StatusDocument {
             step: Some("in_sync".into()),
+            rewrites: vec!["b".into(), "c".into()],
             steps: vec![step("full_load", "done", Some("7")), step("in_sync", "running", Some("8"))],
             ..StatusDocument::default()
         };
         keep_what_was_done(&mut resumed, &before);
         assert_eq!((resumed.rows_done, resumed.tables.len()), (9, 1));
+        assert_eq!(resumed.rewrites, ["a", "b", "c"]);
         assert_eq!(resumed.steps[0].started_at.as_deref(), Some("1"));
         assert_eq!(resumed.steps[1].started_at.as_deref(), Some("8"));
         let mut counted =

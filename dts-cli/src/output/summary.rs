@@ -2,10 +2,17 @@
 use dts_core::migration::{RunReport, Until};
 
 use super::format::{bytes, count, counted, duration, percent};
+use super::json::StepDocument;
 use super::table::{Tone, cell, render, table};
 
-/// Returns what a run did.
-pub(crate) fn run(name: &str, until: Until, report: &RunReport, color: bool) -> String {
+/// Returns what a run did. `steps` are those of the task's status: also what earlier runs did.
+pub(crate) fn run(
+    name: &str,
+    until: Until,
+    report: &RunReport,
+    steps: &[StepDocument],
+    color: bool,
+) -> String {
     let rows: u64 = report.tables.iter().map(|table| table.rows).sum();
     let size: u64 = report.tables.iter().map(|table| table.bytes).sum();
     let reached = match until {
@@ -22,6 +29,11 @@ pub(crate) fn run(name: &str, until: Until, report: &RunReport, color: bool) -> 
         duration(report.elapsed),
     );
     let mut line = |name: &str, value: &str| text.push_str(&format!("  {name:<16} {value}\n"));
+    let took: Vec<String> =
+        steps.iter().filter_map(|step| Some(format!("{} {}", step.name, duration(step.took()?)))).collect();
+    if !took.is_empty() {
+        line("steps", &took.join(", "));
+    }
     if let Some(position) = &report.start_position {
         line("started from", &position.to_string());
     }

@@ -20,8 +20,10 @@ use crate::store::{Sample, Store};
 
 /// How often the status is written.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// How often a sample is kept for the report.
-const SAMPLE_EVERY: Duration = Duration::from_secs(2);
+/// How often a sample is kept for the report: more often at first, so that a short run has a picture, too.
+const SAMPLE_EVERY: [Duration; 2] = [Duration::from_millis(400), Duration::from_secs(2)];
+/// How many samples of a run are kept at the first of these paces.
+const EARLY_SAMPLES: u32 = 75;
 /// What both threads write to.
 pub(super) struct Desk {
     pub(super) store: Store,
@@ -53,7 +55,8 @@ impl Runner<'_> {
     ) {
         let mut display = if goal.is_some() { Display::new(self.console) } else { Display::Off };
         let (mut meter, mut nearness) = (Meter::default(), Nearness::default());
-        let (mut write_at, mut sample_at) = (Instant::now(), Instant::now() + SAMPLE_EVERY);
+        let (mut write_at, mut sample_at) = (Instant::now(), Instant::now());
+        let mut samples = 0;
         let (mut last_step, mut announced) = (None, false);
         loop {
             let is_last = ended.is_stopped();
@@ -86,8 +89,11 @@ impl Runner<'_> {
                     self.announce();
                 }
             }
-            if now >= sample_at && goal.is_some() {
-                sample_at = now + SAMPLE_EVERY;
+            // At the end of a task nobody raises these counters any more.
+            let is_counted = goal.is_some() && !matches!(state, State::Completing | State::Stopping);
+            if (now >= sample_at || is_last) && is_counted {
+                sample_at = now + SAMPLE_EVERY[usize::from(samples >= EARLY_SAMPLES)];
+                samples += 1;
                 self.sample(&snapshot, rates);
             }
             if is_last {

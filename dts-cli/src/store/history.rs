@@ -1,6 +1,8 @@
 //! What happened to a task: validations, comparisons and samples of progress, for status and reports.
 use dts_core::error::Result;
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, Row, params};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{Store, now};
 use crate::config::Settings;
@@ -20,7 +22,94 @@ pub(crate) struct Sample {
     pub(crate) spool_bytes: u64,
 }
 
+/// One change of a task's state.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Transition {
+    pub(crate) at: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) reason: String,
+}
+
+/// A document that was kept of a task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Kept {
+    pub(crate) at: String,
+    /// The result of a validation, the conclusion of a comparison, the kind of a record.
+    pub(crate) word: String,
+    pub(crate) document: Value,
+}
+
+/// A sample that was kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct KeptSample {
+    pub(crate) at: String,
+    pub(crate) step: Option<String>,
+    pub(crate) rows_done: u64,
+    pub(crate) bytes_done: u64,
+    pub(crate) transactions_applied: u64,
+    pub(crate) lag_seconds: Option<f64>,
+    pub(crate) spool_bytes: u64,
+}
+
 impl Store {
+    /// Returns all changes of a task's state, in the order in which they were made.
+    ///
+    /// # Errors
+    /// [`ErrorKind::File`](dts_core::error::ErrorKind::File) when the store cannot be read, as for all of these.
+    pub(crate) fn transitions(&self, task: &str) -> Result<Vec<Transition>> {
+        let sql = "SELECT at, from_state, to_state, reason FROM transition WHERE task = ?1 ORDER BY id";
+        self.rows(sql, task, |row| {
+            Ok(Transition { at: row.get(0)?, from: row.get(1)?, to: row.get(2)?, reason: row.get(3)? })
+        })
+    }
+
+    /// Returns all validations of a task, first to last.
+    pub(crate) fn validations(&self, task: &str) -> Result<Vec<Kept>> {
+        self.rows("SELECT at, result, document FROM validation WHERE task = ?1 ORDER BY id", task, kept)
+    }
+
+    /// Returns all comparisons of a task, first to last.
+    pub(crate) fn comparisons(&self, task: &str) -> Result<Vec<Kept>> {
+        self.rows("SELECT at, conclusion, document FROM comparison WHERE task = ?1 ORDER BY id", task, kept)
+    }
+
+    /// Returns what actions have recorded of a task, first to last.
+    pub(crate) fn records(&self, task: &str) -> Result<Vec<Kept>> {
+        self.rows("SELECT at, kind, document FROM record WHERE task = ?1 ORDER BY id", task, kept)
+    }
+
+    /// Returns the samples of a task's progress, first to last.
+    pub(crate) fn samples(&self, task: &str) -> Result<Vec<KeptSample>> {
+        let sql = "SELECT at, step, rows_done, bytes_done, transactions_applied, lag_seconds, spool_bytes FROM sample
+                   WHERE task = ?1 ORDER BY id";
+        self.rows(sql, task, |row| {
+            let count = |column| row.get::<_, i64>(column).map(|number| u64::try_from(number).unwrap_or(0));
+            Ok(KeptSample {
+                at: row.get(0)?,
+                step: row.get(1)?,
+                rows_done: count(2)?,
+                bytes_done: count(3)?,
+                transactions_applied: count(4)?,
+                lag_seconds: row.get(5)?,
+                spool_bytes: count(6)?,
+            })
+        })
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        task: &str,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let rows: rusqlite::Result<Vec<T>> = (|| {
+            let mut statement = self.connection.prepare(sql)?;
+            statement.query_map([task], read)?.collect()
+        })();
+        rows.map_err(|error| self.failed(error))
+    }
+
     /// Keeps the outcome of a validation of the task's present file.
     ///
     /// # Errors
@@ -128,4 +217,11 @@ impl Store {
             Ok(())
         })
     }
+}
+
+fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
+    let text: String = row.get(2)?;
+    // What another version wrote and this one cannot read is shown as text.
+    let document = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    Ok(Kept { at: row.get(0)?, word: row.get(1)?, document })
 }

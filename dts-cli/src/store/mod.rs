@@ -22,7 +22,7 @@ use dts_core::migration::State;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
-pub(crate) use history::Sample;
+pub(crate) use history::{Kept, KeptSample, Sample, Transition};
 pub(crate) use lease::{Holder, Lease};
 pub(crate) use request::{Answer, Request, RequestId, Standing};
 
@@ -42,6 +42,22 @@ const TAKEN_OVER_MAX: i64 = 5;
 pub(crate) struct Store {
     home: Home,
     connection: Connection,
+    settled: Vec<Settled>,
+}
+
+/// A task whose process was found to be gone, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// The task.
+    pub(crate) task: String,
+    /// Its task file.
+    pub(crate) file: PathBuf,
+    /// The state that its process had left it in.
+    pub(crate) from: State,
+    /// The state that it has now: failed, or back in the queue.
+    pub(crate) to: State,
+    /// That the process is gone.
+    pub(crate) error: ErrorDocument,
 }
 
 /// One task as it was when it was read.
@@ -78,7 +94,7 @@ impl Store {
         home.create()?;
         let path = home.store();
         let connection = schema::open(&path, BUSY_WITHIN).map_err(|error| failed(&path, error))?;
-        Ok(Store { home: home.clone(), connection })
+        Ok(Store { home: home.clone(), connection, settled: Vec::new() })
     }
 
     /// Opens the same store once more, for another thread.
@@ -219,6 +235,11 @@ impl Store {
         })
     }
 
+    /// Returns the tasks whose process this value has found to be gone, each once: whoever finds it tells it.
+    pub(crate) fn take_settled(&mut self) -> Vec<Settled> {
+        std::mem::take(&mut self.settled)
+    }
+
     /// A task whose process is gone has failed, whatever its last word was.
     fn settle(&mut self, task: Task) -> Result<Task> {
         if !task.state.is_active() || task.holder.as_ref().is_some_and(Holder::is_alive) {
@@ -236,10 +257,12 @@ impl Store {
             position: None,
         };
         let name = task.name.clone();
-        self.write(|transaction| {
+        let mut is_found = false;
+        let settled = self.write(|transaction| {
             // Another process may have taken it over since.
             let now = transaction.query_row(&format!("{SELECT_TASK} WHERE name = ?1"), [&name], read_task)?;
-            if now.state == task.state && now.holder == task.holder {
+            is_found = now.state == task.state && now.holder == task.holder;
+            if is_found {
                 let (place, taken_over) = queue::place(transaction, &name)?;
                 move_to(transaction, &name, (task.state, State::Failed), &error.message, Some(&error))?;
                 lease::clear(transaction, &name)?;
@@ -259,7 +282,12 @@ impl Store {
                 }
             }
             transaction.query_row(&format!("{SELECT_TASK} WHERE name = ?1"), [&name], read_task)
-        })
+        })?;
+        if is_found {
+            let (from, to, file) = (task.state, settled.state, task.file);
+            self.settled.push(Settled { task: name, file, from, to, error });
+        }
+        Ok(settled)
     }
 
     /// Runs `work` as one transaction that has the right to write from its beginning.

@@ -176,9 +176,16 @@ fn a_task_whose_process_is_gone_has_failed_and_says_so() {
     assert_eq!(store.get("shop").unwrap().state, State::Running);
     let pid = dead_process();
     change_lease(&store, &format!("lease_pid = {pid}"));
-    let task = place.store().get("shop").unwrap();
+    let mut finder = place.store();
+    let task = finder.get("shop").unwrap();
     assert_eq!(task.state, State::Failed);
     assert!(task.holder.is_none());
+    // Told once, by whoever found it.
+    let found = finder.take_settled();
+    assert_eq!((found.len(), found[0].from, found[0].to), (1, State::Running, State::Failed));
+    assert_eq!(found[0].error.code, "DTS-8001");
+    assert_eq!(finder.get("shop").unwrap().state, State::Failed);
+    assert_eq!((finder.take_settled(), store.take_settled()), (vec![], vec![]));
     let message = task.error.unwrap().message;
     assert!(
         message.starts_with(&format!("process {pid} ended without a word while the task was running")),

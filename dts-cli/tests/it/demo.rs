@@ -2,7 +2,7 @@
 use crate::program::Dts;
 
 #[test]
-fn the_demo_proves_what_it_moved_and_leaves_nothing() {
+fn the_demo_proves_what_it_moved_and_leaves_its_report() {
     let dts = Dts::new();
     let ended = dts.run(&["demo", "--rows", "5000", "--seed", "7", "--json"]).ends_with(0);
     let document = ended.json();
@@ -11,7 +11,11 @@ fn the_demo_proves_what_it_moved_and_leaves_nothing() {
     assert_eq!(document["final_check"]["conclusion"], "same");
     assert_eq!(document["differences"], serde_json::json!([]));
     assert!(document["application"]["transactions"].as_u64() > Some(0), "{document}");
-    assert!(!dts.path("home").exists(), "the demo has a home of its own");
+    let left: Vec<_> =
+        std::fs::read_dir(dts.path("home")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["reports"], "the demo has a home of its own");
+    let page = std::fs::read_to_string(document["report"].as_str().unwrap()).unwrap();
+    assert!(page.contains("<section id=\"tables\">") && page.contains("shop."), "{document}");
 }
 
 #[test]

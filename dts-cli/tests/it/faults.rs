@@ -1,5 +1,6 @@
 //! Homes and stores that cannot be used: each is named with what to do, and nothing is lost.
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Stdio;
 
 use dts_testbed::dump;
@@ -36,7 +37,10 @@ fn commands(file: &str) -> Vec<Vec<&str>> {
         vec!["set", "shop", "load.rows_per_second_max=1"],
         vec!["check", "shop"],
         vec!["complete", "shop"],
+        vec!["cutover", "shop", "--gate", "none"],
         vec!["clean", "shop"],
+        vec!["report", "shop"],
+        vec!["report", "shop", "--html"],
     ]
 }
 
@@ -58,6 +62,69 @@ fn a_store_that_is_no_database_is_named_by_every_command() {
     assert_eq!(fs::read_to_string(dts.path("home/tasks.sqlite")).unwrap(), damaged, "it is left as it was");
 }
 
+/// The head of the file is sound, what lies behind it is not.
+#[test]
+fn a_store_that_is_damaged_in_the_middle_is_named_by_every_command() {
+    let dts = Dts::new();
+    dts.write("password", "x");
+    let file = dts.write("shop.toml", &task_file(1, 2, ""));
+    dts.run(&["validate", text(&file)]).ends_with(1);
+    dts.run(&["status", "shop"]).ends_with(0);
+    let store = dts.path("home/tasks.sqlite");
+    let mut bytes = fs::read(&store).unwrap();
+    assert!(bytes.len() > 8 * 4096, "{}", bytes.len());
+    bytes[4096..].fill(0x5a);
+    fs::write(&store, &bytes).unwrap();
+    for name in ["tasks.sqlite-wal", "tasks.sqlite-shm"] {
+        let _ = fs::remove_file(dts.path("home").join(name));
+    }
+    for command in commands(text(&file)) {
+        let ended = dts.run(&command).ends_with(2);
+        assert!(ended.err.contains("[DTS-1002]") && ended.err.contains("tasks.sqlite"), "{ended:?}");
+        assert!(ended.err.contains("Move this file away"), "{ended:?}");
+    }
+    assert!(fs::read(&store).unwrap() == bytes, "it is left as it was");
+}
+
+/// As another user, who may read the home and not write it: for root nothing is read-only.
+#[test]
+fn a_home_that_is_read_only_is_named_by_every_command() {
+    let dts = Dts::new();
+    dts.write("password", "x");
+    let file = dts.write("shop.toml", &task_file(1, 2, ""));
+    dts.run(&["validate", text(&file)]).ends_with(1);
+    let (program, home) = (dts.path("dts"), dts.path("home"));
+    fs::copy(env!("CARGO_BIN_EXE_dts"), &program).unwrap();
+    let allow =
+        |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    for name in fs::read_dir(&home).unwrap() {
+        let path = name.unwrap().path();
+        if path.is_file() {
+            allow(&path, 0o444);
+        }
+    }
+    allow(&home, 0o555);
+    allow(&dts.path("."), 0o755);
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let before = fs::read(home.join("tasks.sqlite")).unwrap();
+    for command in commands(text(&file)) {
+        let mut process = if is_root {
+            let mut process = std::process::Command::new("setpriv");
+            process.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+            process
+        } else {
+            std::process::Command::new(&program)
+        };
+        process.args(&command).current_dir(dts.path(".")).env("DTS_HOME", &home).stdin(Stdio::null());
+        let child = process.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let ended = Running::new(child).end().ends_with(2);
+        assert!(ended.err.contains("[DTS-1002]") && ended.err.contains("tasks.sqlite"), "{ended:?}");
+        assert!(ended.err.contains("--home or $DTS_HOME"), "{ended:?}");
+    }
+    assert!(fs::read(home.join("tasks.sqlite")).unwrap() == before, "nothing was written");
+    allow(&home, 0o755);
+}
+
 #[test]
 fn a_home_that_cannot_be_written_is_named_by_every_command() {
     let dts = Dts::new();
@@ -69,6 +136,35 @@ fn a_home_that_cannot_be_written_is_named_by_every_command() {
         assert!(ended.err.contains("[DTS-1002] cannot create '/sys/dts-home'"), "{ended:?}");
         assert!(ended.err.contains("--home or $DTS_HOME"), "{ended:?}");
     }
+}
+
+/// What the store has is of a time that is still to come: states, queue and leases go on, and a report says what it can.
+#[test]
+fn a_clock_that_was_set_back_stops_nothing() {
+    let dts = Dts::new();
+    dts.write("password", "x");
+    let file = dts.write("shop.toml", &task_file(1, 2, ""));
+    dts.run(&["validate", text(&file)]).ends_with(1);
+    let store = rusqlite::Connection::open(dts.path("home/tasks.sqlite")).unwrap();
+    store
+        .execute_batch(
+            "UPDATE task SET created_at = '2099-01-01T00:00:00.000Z', updated_at = created_at;
+             UPDATE transition SET at = '2099-01-01T00:00:00.000Z'; UPDATE validation SET at = '2099-01-01T00:00:00.000Z';
+             INSERT INTO sample (task, at, step, rows_done, bytes_done, transactions_applied, rows_per_second, spool_bytes)
+             VALUES ('shop', '2099-01-01T00:00:01.000Z', 'full_load', 1, 1, 1, 1, 1),
+                    ('shop', '2020-01-01T00:00:00.000Z', 'full_load', 2, 2, 2, 1, 1);",
+        )
+        .unwrap();
+    drop(store);
+    dts.run(&["validate", text(&file)]).ends_with(1);
+    assert_eq!(dts.status("shop")["state"], "validation_failed");
+    dts.run(&["list"]).ends_with(0);
+    let report = dts.run(&["report", "shop"]).ends_with(0).out;
+    assert!(report.contains("2099-01-01 00:00:00") && report.contains("Nothing was measured"), "{report}");
+    dts.run(&["report", "shop", "--html"]).ends_with(0);
+    dts.run(&["worker", "--drain"]).ends_with(0);
+    dts.run(&["stop", "shop"]).ends_with(0);
+    assert_eq!(dts.status("shop")["state"], "stopped");
 }
 
 #[test]

@@ -131,7 +131,12 @@ fn a_killed_worker_is_replaced_and_a_paused_task_resumes() {
         &moved,
         &WriterOptions { transactions_per_second: 50, ..WriterOptions::default() },
     );
-    let file = task(&dts, &pair, "shop", SLOW, "");
+    let told = dts.path("told");
+    let notify = format!(
+        "{SLOW}[notify]\ncommand = \"echo $DTS_STATE_BEFORE-$DTS_STATE $DTS_ERROR_CODE >> '{}'\"\n",
+        told.display()
+    );
+    let file = task(&dts, &pair, "shop", &notify, "");
     dts.run(&["submit", text(&file)]).ends_with(0);
     let first = dts.start(&["worker"]);
     let copied = |status: &Value| status["rows_done"].as_u64().unwrap_or(0);
@@ -144,6 +149,9 @@ fn a_killed_worker_is_replaced_and_a_paused_task_resumes() {
     first.end();
     dts.wait_for("shop", |status| status["state"] == "running" && copied(status) > 800);
     assert!(dts.run(&["status", "shop"]).out.contains(&format!("process    {}", second.pid())));
+    // Whoever noticed it has told it, once.
+    let told = std::fs::read_to_string(told).unwrap();
+    assert_eq!(told.lines().filter(|line| *line == "running-queued DTS-8001").count(), 1, "{told}");
 
     let ended = dts.run(&["pause", "shop"]).ends_with(0);
     assert!(ended.out.contains("shop: paused") && ended.out.contains("next: dts resume shop"), "{ended:?}");

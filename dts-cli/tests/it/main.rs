@@ -10,6 +10,8 @@ mod demo;
 mod faults;
 mod flow;
 mod program;
+mod report;
 mod run;
 mod usage;
 mod validate;
+mod walk;

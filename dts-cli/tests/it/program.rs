@@ -67,7 +67,12 @@ impl Dts {
     /// Runs the program to its end.
     #[track_caller]
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
-        self.start(args).end()
+        let ended = self.start(args).end();
+        // For people, and for the documents that show real output.
+        if std::env::var_os("DTS_ECHO").is_some() && !args.contains(&"--json") {
+            eprintln!("$ dts {}\n{}{}", args.join(" "), ended.out, ended.err);
+        }
+        ended
     }
 
     /// Starts the program.

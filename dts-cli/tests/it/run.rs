@@ -1,8 +1,10 @@
 //! `dts run` and `dts status`, on real servers.
+use std::process::{Command, Stdio};
+
 use dts_testbed::dump;
 use dts_testbed::shop::{Shop, ShopOptions, Writer, WriterOptions};
 
-use crate::program::{Dts, Pair, text};
+use crate::program::{Dts, Pair, Running, text};
 
 const SHOP_ROWS: u64 = 5_000;
 /// So slow that a test can look at a copy under way.
@@ -48,12 +50,14 @@ fn a_live_shop_moves_in_several_runs_and_arrives_equal() {
             "lag_seconds",
             "lag_bytes",
             "spool_bytes",
+            "start_position",
             "source_position",
             "applied_position",
             "target_position",
             "retries",
             "divergences",
             "apply",
+            "rewrites",
             "allowed_actions",
             "next_action",
             "error"
@@ -166,4 +170,40 @@ fn a_full_task_ends_by_itself_and_cannot_run_again() {
     dump::assert_equal(&pair.source, &pair.target, "shop");
     let ended = dts.run(&["run", text(&file)]).ends_with(2);
     assert!(ended.err.contains("[DTS-1003]") && ended.err.contains("completed"), "{ended:?}");
+}
+
+/// `script` gives the program a terminal.
+#[test]
+fn on_a_terminal_there_are_bars_and_elsewhere_lines() {
+    let (dts, pair) = (Dts::new(), Pair::start());
+    Shop::create(&pair.source, &ShopOptions { rows: 4_000, ..ShopOptions::default() });
+    let file =
+        pair.task(&dts, "[load]\nrows_per_second_max = 1000\nchunk_mib = 1\n[check]\nmode = \"none\"\n");
+    let typed = format!(
+        "stty cols 140 rows 40; '{}' run '{}' --until loaded",
+        env!("CARGO_BIN_EXE_dts"),
+        text(&file)
+    );
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &typed, "/dev/null"]).current_dir(dts.path("."));
+    command
+        .env("DTS_HOME", dts.path("home"))
+        .env("TERM", "xterm")
+        .env("SHELL", "/bin/sh")
+        .env_remove("NO_COLOR");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ended = Running::new(command.spawn().unwrap()).end().ends_with(0);
+    // A line of the task with its step, its bar, rows, both speeds and what is left, and a line for each table under way.
+    for part in ["full_load", "█", "░", " rows", "/s", "iB/s", " left", " tables", "shop.", "copying"] {
+        assert!(ended.out.contains(part), "{part}: {}", ended.out);
+    }
+    assert!(ended.out.contains("steps            structure "), "how long each step took: {}", ended.out);
+
+    // Without a terminal there is no bar, and the last moment is one line in which everything has its place.
+    let ended = dts.run(&["run", text(&file), "--until", "synced"]).ends_with(0);
+    assert!(!ended.err.contains('█') && !ended.err.contains('\x1b'), "{ended:?}");
+    assert!(
+        ended.err.lines().any(|line| line.contains("task=shop state=") && line.contains(" lag_s=")),
+        "{ended:?}"
+    );
 }

@@ -30,8 +30,10 @@ fn help_says_what_there_is() {
         "stop",
         "set",
         "check",
+        "cutover",
         "complete",
         "accounts",
+        "report",
         "clean",
         "completions",
     ];
@@ -109,7 +111,7 @@ fn files_and_tasks_that_do_not_exist_are_named() {
         let ended = dts.run(&[command, "nowhere.toml"]).ends_with(2);
         assert!(ended.err.contains("[DTS-1002]") && ended.err.contains("nowhere.toml"), "{ended:?}");
     }
-    for command in ["status", "check", "pause", "resume", "stop", "complete", "clean"] {
+    for command in ["status", "check", "pause", "resume", "stop", "complete", "clean", "report"] {
         let ended = dts.run(&[command, "shop", "--json"]).ends_with(2);
         assert_eq!(ended.json()["error"]["code"], "DTS-1004");
     }

@@ -26,7 +26,7 @@ pub use report::{FullLoadReport, TableReport};
 
 use crate::data::{Position, Rung};
 use crate::error::{Error, ErrorKind, Result, Stage};
-use crate::progress::{Progress, TableState};
+use crate::progress::{CopyFacts, Progress, TableState};
 use crate::server;
 use crate::source::SourceEndpoint;
 use crate::stop::StopToken;
@@ -118,7 +118,8 @@ impl<'a> FullLoader<'a> {
         }
         let mut source = self.source.control(&stop)?;
         let converge_position = Position::Gtid(server::gtid_visible(&mut source, COMMIT_PATIENCE, &stop)?);
-        Ok(FullLoadReport { tables: self.read_report(&mut control, by_insert)?, converge_position })
+        let tables = self.read_report(&mut control, by_insert, progress)?;
+        Ok(FullLoadReport { tables, converge_position })
     }
 
     /// Decides how rows are written.
@@ -147,17 +148,15 @@ impl<'a> FullLoader<'a> {
     /// # Errors
     /// What the target answered.
     pub fn report(&self, stop: &StopToken, progress: &Progress) -> Result<Vec<TableReport>> {
-        let reports = self.read_report(&mut self.target.control(stop)?, self.inserts()?)?;
-        for report in &reports {
-            if progress.table(&report.source).is_none() {
-                let counters = progress.add_table(report.source.clone(), report.rows, TableState::Copied);
-                counters.add(report.rows, report.bytes);
-            }
-        }
-        Ok(reports)
+        self.read_report(&mut self.target.control(stop)?, self.inserts()?, progress)
     }
 
-    fn read_report(&self, control: &mut Connection, by_insert: bool) -> Result<Vec<TableReport>> {
+    fn read_report(
+        &self,
+        control: &mut Connection,
+        by_insert: bool,
+        progress: &Progress,
+    ) -> Result<Vec<TableReport>> {
         let mut reports = Vec::new();
         for row in self.ledger.tables(control)? {
             let chunks = self.ledger.chunks(control, row.id)?.len();
@@ -170,6 +169,20 @@ impl<'a> FullLoader<'a> {
                 chunks_copied_again: row.chunks_again,
                 method: if by_insert { "insert" } else { "load-data" },
                 consistency: row.snapshot_rung.map_or("lock-free", Rung::name),
+            });
+        }
+        for report in &reports {
+            let counters = progress.table(&report.source).unwrap_or_else(|| {
+                let counters = progress.add_table(report.source.clone(), report.rows, TableState::Copied);
+                counters.add(report.rows, report.bytes);
+                counters
+            });
+            counters.set_facts(CopyFacts {
+                target: report.target.clone(),
+                chunks: report.chunks,
+                chunks_again: report.chunks_copied_again,
+                method: report.method,
+                consistency: report.consistency,
             });
         }
         Ok(reports)

@@ -283,6 +283,7 @@ impl Migration {
         let ends = self.connect(stop)?;
         progress.set_log_name(ends.source.facts().log_name());
         let (task, resumed) = self.begin(&ends, stop)?;
+        progress.set_start_position(task.start_position.clone());
         let steps = |spool: Option<&Spool>, stop: &StopToken| {
             let mut run = Run {
                 options: &self.options,
@@ -411,7 +412,7 @@ impl Run<'_> {
         if task.phase == Phase::Structure {
             let created = structure.create(self.stop)?;
             self.tables = created.tables;
-            self.rewrites = created.rewrites;
+            self.note(created.rewrites);
             self.set_phase(Phase::FullLoad)?;
         } else if task.phase < Phase::InSync {
             // Once in sync the tables of the beginning are no longer asked for: schema changes have been carried since.
@@ -590,10 +591,18 @@ impl Run<'_> {
     /// A task that applies no changes is complete as soon as its tables are.
     fn create_held_back(&mut self, structure: &Structure<'_>) -> Result<()> {
         let report = structure.create_held_back(self.stop)?;
-        self.rewrites.extend(
-            report.rewrites.into_iter().filter(|note| !self.rewrites.contains(note)).collect::<Vec<_>>(),
-        );
+        self.note(report.rewrites);
         Ok(())
+    }
+
+    /// Remembers what is different on the target, for whoever reads the report.
+    fn note(&mut self, rewrites: Vec<String>) {
+        self.progress.add_rewrites(&rewrites);
+        for note in rewrites {
+            if !self.rewrites.contains(&note) {
+                self.rewrites.push(note);
+            }
+        }
     }
 
     fn finish_structure(&mut self, structure: &Structure<'_>) -> Result<()> {

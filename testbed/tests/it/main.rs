@@ -1,5 +1,6 @@
 //! The testbed itself, on real servers.
 
+mod chromium;
 mod dump;
 mod lifetime;
 mod proxy;

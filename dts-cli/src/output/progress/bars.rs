@@ -2,7 +2,7 @@
 use std::cmp::Reverse;
 
 use dts_core::checker::CheckCounts;
-use dts_core::progress::{Step, TableSnapshot, TableState};
+use dts_core::progress::{ProgressSnapshot, Step, TableSnapshot, TableState};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::View;
@@ -108,6 +108,7 @@ fn head(view: &View<'_>, has_color: bool) -> String {
             let part = 100.0 * snapshot.load_part();
             parts.push(format!("{} {part:5.1} %", bar(part, has_color)));
             parts.push(format!("{} of {} rows", count(snapshot.rows_done), count(snapshot.rows_estimated)));
+            parts.push(tables(snapshot, |state| !matches!(state, TableState::Waiting | TableState::Copying)));
             parts.push(per_second(rates.rows));
             #[allow(
                 clippy::cast_possible_truncation,
@@ -122,6 +123,7 @@ fn head(view: &View<'_>, has_color: bool) -> String {
         Some(Step::IndexBuild) => {
             let part = 100.0 * snapshot.index_part();
             parts.push(format!("{} {part:5.1} %", bar(part, has_color)));
+            parts.push(tables(snapshot, |state| state == TableState::Done));
         }
         Some(Step::CatchUp | Step::InSync) => {
             parts.push(snapshot.lag.map_or("lag unknown".to_owned(), |lag| format!("lag {}", duration(lag))));
@@ -140,6 +142,12 @@ fn head(view: &View<'_>, has_color: bool) -> String {
         parts.push(format!("retries {}", snapshot.retries));
     }
     format!("{name}  {state}  {step}  {}", parts.join("  "))
+}
+
+/// Returns how many of the tables are done.
+fn tables(snapshot: &ProgressSnapshot, is_done: impl Fn(TableState) -> bool) -> String {
+    let done = snapshot.tables.iter().filter(|table| is_done(table.state)).count();
+    format!("{done} of {} tables", snapshot.tables.len())
 }
 
 fn check_text(counts: &CheckCounts, has_color: bool) -> String {
