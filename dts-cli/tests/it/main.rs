@@ -9,6 +9,7 @@ mod demo;
 mod faults;
 mod flow;
 mod program;
+mod rollback;
 mod run;
 mod usage;
 mod validate;

@@ -3,8 +3,10 @@
 //! - [`TargetEndpoint`]: where the target is, what it says of itself, and connections to it with the right session;
 //! - [`ledger`]: what is durable there, in the schema `__dts__`, written in the same transactions as the data;
 //! - [`journal`]: how far a cut-over is.
+pub mod clean_check;
 pub mod deferred;
 mod endpoint;
+pub mod held_triggers;
 pub mod journal;
 pub mod ledger;
 pub mod repair_mark;
