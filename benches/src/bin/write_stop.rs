@@ -41,17 +41,17 @@ fn main() {
         Some(other) => panic!("--gate {other}"),
     };
     let source = Server::start(ServerOptions::new(Version::Mysql56).rds_like().durable()).expect("source");
-    let target = Server::start(
-        ServerOptions::new(Version::Mysql97).durable().arg("--lower-case-table-names=1"),
-    )
-    .expect("target");
+    let target =
+        Server::start(ServerOptions::new(Version::Mysql97).durable().arg("--lower-case-table-names=1"))
+            .expect("target");
     prepare(&source, &target);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let migration = migration(&source, &target, folder.path());
     let stop = StopToken::new();
     migration.run(Until::Synced, &stop, &Progress::new()).expect("in sync");
     target.exec("SET GLOBAL read_only = 1");
-    let checked = migration.check(CheckOptions::default(), true, &stop, &CheckProgress::new()).expect("a check");
+    let checked =
+        migration.check(CheckOptions::default(), true, &stop, &CheckProgress::new()).expect("a check");
     println!("check: {:?}, {} rows", checked.conclusion, checked.rows_compared);
 
     let application = Application::start([source.port(), target.port()], rate);
@@ -62,12 +62,16 @@ fn main() {
     for round in 1..=rounds {
         applying(&migration, Duration::from_secs(5));
         let hand_over = || {
-            migration.cutover(&options, Hooks::telling(&|_| {}), true, &stop).unwrap_or_else(|error| panic!("{error:?}"))
+            migration
+                .cutover(&options, Hooks::telling(&|_| {}), true, &stop)
+                .unwrap_or_else(|error| panic!("{error:?}"))
         };
         there.push(application.measure(1, hand_over, &format!("round {round}, there")));
         applying(&migration, Duration::from_secs(seconds));
         let roll_back = || {
-            migration.rollback(&options, Hooks::telling(&|_| {}), true, &stop).unwrap_or_else(|error| panic!("{error:?}"))
+            migration
+                .rollback(&options, Hooks::telling(&|_| {}), true, &stop)
+                .unwrap_or_else(|error| panic!("{error:?}"))
         };
         back.push(application.measure(0, roll_back, &format!("round {round}, back")));
     }
@@ -76,17 +80,20 @@ fn main() {
     let mut lost = 0;
     for (client, numbers) in acknowledged.iter().enumerate() {
         for server in [&source, &target] {
-            let sql = format!("SELECT COUNT(DISTINCT number) FROM shop.orders WHERE client = {client} AND number <= {numbers}");
+            let sql = format!(
+                "SELECT COUNT(DISTINCT number) FROM shop.orders WHERE client = {client} AND number <= {numbers}"
+            );
             lost += numbers - server.query_one::<u64>(&sql);
         }
     }
     let count = "SELECT (SELECT COUNT(*) FROM shop.orders), (SELECT COUNT(*) FROM shop.lines), (SELECT SUM(sold) FROM shop.stock), \
                  (SELECT COUNT(*) FROM shop.audit)";
-    let (ours, theirs) = (
-        source.query_one::<(u64, u64, u64, u64)>(count),
-        target.query_one::<(u64, u64, u64, u64)>(count),
+    let (ours, theirs) =
+        (source.query_one::<(u64, u64, u64, u64)>(count), target.query_one::<(u64, u64, u64, u64)>(count));
+    println!(
+        "acknowledged {} transactions, lost {lost}; source {ours:?}, target {theirs:?}",
+        acknowledged.iter().sum::<u64>()
     );
-    println!("acknowledged {} transactions, lost {lost}; source {ours:?}, target {theirs:?}", acknowledged.iter().sum::<u64>());
     println!("write stop there, median of {rounds}: {:.3} s", median(there.iter().copied()));
     println!("write stop back,  median of {rounds}: {:.3} s", median(back.iter().copied()));
     assert!(lost == 0 && ours == theirs, "something is lost or doubled");
@@ -183,7 +190,8 @@ impl Application {
             seen.iter().filter(|seen| seen.0 == side && seen.2 == accepted).map(|seen| seen.1).min()
         };
         let refused = first(1 - to, false).expect("no write was refused");
-        let accepted = first(to, true).unwrap_or_else(|| panic!("no write was accepted on {}", self.ports[to]));
+        let accepted =
+            first(to, true).unwrap_or_else(|| panic!("no write was accepted on {}", self.ports[to]));
         let last = seen.iter().filter(|seen| seen.0 != to && seen.2).map(|seen| seen.1).max();
         assert!(last.is_none_or(|last| last < accepted), "both sides took writes");
         let stopped = accepted.duration_since(refused).as_secs_f64();
@@ -193,7 +201,12 @@ impl Application {
             begun.elapsed().as_secs_f64()
         );
         for step in &report.steps {
-            println!("    {:<13}{:>7.1} ms  {}", step.name.name(), step.took.as_secs_f64() * 1e3, step.saw.join("; "));
+            println!(
+                "    {:<13}{:>7.1} ms  {}",
+                step.name.name(),
+                step.took.as_secs_f64() * 1e3,
+                step.saw.join("; ")
+            );
         }
         stopped
     }

@@ -111,8 +111,12 @@ pub(super) fn execute(args: &HandoverArgs, home: &Home, console: &Console) -> Re
     if args.gate.is_none() {
         return Err(Error::internal("a hand-over without a gate"));
     }
-    let question =
-        Question { task: name, kind: way.name(), payload: &json!(wish), ends_work: !wish.dry_run && !wish.reverse && way == Way::There };
+    let question = Question {
+        task: name,
+        kind: way.name(),
+        payload: &json!(wish),
+        ends_work: !wish.dry_run && !wish.reverse && way == Way::There,
+    };
     let lease = match ask_or_take(&question, &mut store, console, &stop)? {
         Asked::Answered(answer) => return Ok(ask::print(&answer, console)),
         Asked::Ours(lease) => lease,
@@ -145,7 +149,9 @@ pub(super) fn execute(args: &HandoverArgs, home: &Home, console: &Console) -> Re
     }
     // Nobody else does it: what is written on the target goes to the source as long as this process lives.
     console.text(&answer.text);
-    console.note(&format!("{name}: the reverse channel runs here until rollback or complete; Ctrl-C pauses it, dts run goes on"));
+    console.note(&format!(
+        "{name}: the reverse channel runs here until rollback or complete; Ctrl-C pauses it, dts run goes on"
+    ));
     let ended = runner.run(Goal::StayInSync);
     drop(runner);
     console.document(&answer.document);

@@ -55,7 +55,8 @@ fn the_application_goes_and_comes_back_from_another_shell() {
     assert_eq!((&there["reverse"], &there["back"]), (&true.into(), &false.into()));
     let first = application.finish();
     assert_eq!(open_sides(&pair), [false, true]);
-    let status = dts.wait_for("shop", |status| status["state"] == "ready_to_complete" && status["reverse"] == true);
+    let status =
+        dts.wait_for("shop", |status| status["state"] == "ready_to_complete" && status["reverse"] == true);
     let actions: Vec<&str> =
         status["allowed_actions"].as_array().unwrap().iter().filter_map(|action| action.as_str()).collect();
     assert!(actions.contains(&"rollback") && actions.contains(&"complete"), "{actions:?}");
@@ -111,7 +112,8 @@ fn killed_at_points_of_both_ways_it_goes_on() {
     dts.run(&["run", text(&file), "--until", "synced"]).ends_with(0);
     let there = ["cutover", "shop", GATE[0], GATE[1], "--reverse"];
     let back = ["rollback", "shop", GATE[0], GATE[1]];
-    let mut pick = |points: &[&'static str]| points[usize::try_from(random.below(points.len() as u64)).unwrap()];
+    let mut pick =
+        |points: &[&'static str]| points[usize::try_from(random.below(points.len() as u64)).unwrap()];
     for turn in 0..3_u64 {
         let point = pick(POINTS);
         if turn == 0 {

@@ -107,7 +107,9 @@ impl KeyCheck {
                 known.map_or_else(|| rows.table.clone(), |(pair, _)| pair.target.clone()),
             );
             match known {
-                None => table.skipped = Some("the table was not there when the comparison was prepared".into()),
+                None => {
+                    table.skipped = Some("the table was not there when the comparison was prepared".into())
+                }
                 Some((_, Err(reason))) => table.skipped = Some(reason.clone()),
                 Some((_, Ok(plan))) => {
                     let columns = plan.source.key_columns().iter().map(|column| column.name.as_str());
@@ -153,7 +155,8 @@ impl KeyCheck {
             for (count, (side, digest)) in
                 counted.iter_mut().zip([(Side::Source, &plan.source), (Side::Target, &plan.target)])
             {
-                let row = self.sessions.on(side).query_row(digest.count(Rows::Range(&whole))?, "counting rows")?;
+                let row =
+                    self.sessions.on(side).query_row(digest.count(Rows::Range(&whole))?, "counting rows")?;
                 *count = row.and_then(|row| row.u64(0)).unwrap_or(0);
             }
             report.tables += 1;

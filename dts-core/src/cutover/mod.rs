@@ -143,12 +143,42 @@ pub struct CutoverReport {
 /// The points of a cut-over that [`Hooks::passing`](crate::migration::Hooks::passing) is told, in order: between each two of them
 /// something is changed. A test ends the process at each.
 pub const POINTS: &[&str] = &[
-    "preflight", "begun", "gate", "sessions", "end_position", "drain", "verify", "drained", "counters", "completing", "objects",
-    "reverse", "opening", "ended", "opened", "open",
+    "preflight",
+    "begun",
+    "gate",
+    "sessions",
+    "end_position",
+    "drain",
+    "verify",
+    "drained",
+    "counters",
+    "completing",
+    "objects",
+    "reverse",
+    "opening",
+    "ended",
+    "opened",
+    "open",
 ];
 
 /// The same of a way back.
 pub const POINTS_BACK: &[&str] = &[
-    "preflight", "begun", "gate", "sessions", "end_position", "drain", "verify", "drained", "counters", "completing", "objects",
-    "opening", "dropped", "taken_over", "opened", "ended", "done", "open",
+    "preflight",
+    "begun",
+    "gate",
+    "sessions",
+    "end_position",
+    "drain",
+    "verify",
+    "drained",
+    "counters",
+    "completing",
+    "objects",
+    "opening",
+    "dropped",
+    "taken_over",
+    "opened",
+    "ended",
+    "done",
+    "open",
 ];

@@ -167,7 +167,12 @@ fn cell(value: &Value) -> Option<Vec<u8>> {
         Value::UInt(number) => Some(number.to_string().into_bytes()),
         Value::Ascii(text) => Some(text.as_bytes().to_vec()),
         Value::Bytes(bytes) => Some(bytes.clone()),
-        Value::Absent | Value::Null | Value::Float(_) | Value::Double(_) | Value::Json(_) | Value::JsonDiff(_) => None,
+        Value::Absent
+        | Value::Null
+        | Value::Float(_)
+        | Value::Double(_)
+        | Value::Json(_)
+        | Value::JsonDiff(_) => None,
     }
 }
 
@@ -258,7 +263,11 @@ impl Taker<'_> {
         let Some((name, decoder)) = self.by_id.get(&rows.table_id) else { return Ok(()) };
         let Some(watched) = self.watched.get(name) else { return Ok(()) };
         let Some(decoder) = decoder else {
-            let why = if watched.key.is_empty() { "it has no key that the log tells" } else { "its definition changed" };
+            let why = if watched.key.is_empty() {
+                "it has no key that the log tells"
+            } else {
+                "its definition changed"
+            };
             self.untold.insert(name.clone(), why);
             return Ok(());
         };

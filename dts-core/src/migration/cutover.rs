@@ -41,8 +41,9 @@ impl Migration {
         }
         // Once triggers are being created no change may be applied any more.
         let applies = apply_here && task.is_some_and(|task| task.phase == Phase::InSync);
-        self.beside_applier(&ends, applies, stop, |stop| {
-            let mut run = CutoverRun::new(self, &ends, options, hooks, stop)?;
+        let applying = stop.child();
+        self.beside_applier(&ends, applies, (stop, &applying), |stop| {
+            let mut run = CutoverRun::new(self, &ends, options, hooks, (stop, &applying))?;
             run.whole().map_err(|error| error.in_stage(Stage::CutOver))?;
             Ok(run.handover.report)
         })
@@ -55,7 +56,7 @@ impl Migration {
     pub fn take_back_cutover(&self, hooks: Hooks<'_>, stop: &StopToken) -> Result<()> {
         let ends = self.connect(stop)?;
         let options = CutoverOptions::new(GateKind::None);
-        let mut run = CutoverRun::new(self, &ends, &options, hooks, stop)?;
+        let mut run = CutoverRun::new(self, &ends, &options, hooks, (stop, stop))?;
         let row = run.row()?.filter(|row| row.phase < CutoverPhase::Opening).ok_or_else(|| {
             Error::from(ErrorKind::IllegalState {
                 action: "take the cut-over back".into(),
@@ -66,7 +67,11 @@ impl Migration {
         if row.gate.kind == GateKind::Hook && hooks.gate.is_none() {
             return Err(Error::invalid("gate", "missing", "the command that closed it: --gate hook=CMD"));
         }
-        run.channel = row.channel.as_deref().map(|name| Channel::connect(&self.options, &ends, name, stop)).transpose()?;
+        run.channel = row
+            .channel
+            .as_deref()
+            .map(|name| Channel::connect(&self.options, &ends, name, stop))
+            .transpose()?;
         run.take_back(&row.gate).map_err(|error| error.in_stage(Stage::CutOver))
     }
 }
@@ -86,10 +91,10 @@ impl<'a> CutoverRun<'a> {
         ends: &'a Ends,
         options: &'a CutoverOptions,
         hooks: Hooks<'a>,
-        stop: &'a StopToken,
+        stops: (&'a StopToken, &'a StopToken),
     ) -> Result<Self> {
         Ok(CutoverRun {
-            handover: Handover::new(migration, Way::There, ends, options, hooks, stop)?,
+            handover: Handover::new(migration, Way::There, ends, options, hooks, stops)?,
             channel: None,
             earlier: CutoverJournal::of_rollback(&migration.options.name),
         })
@@ -104,11 +109,13 @@ impl<'a> CutoverRun<'a> {
                 return Err(Error::from(ErrorKind::IllegalState {
                     action: "cutover".into(),
                     state: "in the middle of the way back".into(),
-                    allowed: "rollback (goes on), rollback --abort (the application stays on the target)".into(),
+                    allowed: "rollback (goes on), rollback --abort (the application stays on the target)"
+                        .into(),
                 }));
             }
             let log_name = self.handover.ends.source.facts().log_name();
-            self.handover.report.source_position = row.end_position.map(|end| end.shown(log_name).to_string());
+            self.handover.report.source_position =
+                row.end_position.map(|end| end.shown(log_name).to_string());
             self.handover.report.target_position = row.opened_position;
             self.handover.report.reverse = row.channel.is_some();
             if row.phase == CutoverPhase::Done {
@@ -215,7 +222,9 @@ impl<'a> CutoverRun<'a> {
             let mut saw = Vec::new();
             let databases = run.migration.databases(run.ends, run.stop)?;
             let closed = earlier.read(&mut run.to)?;
-            if closed.as_ref().is_some_and(|row| row.gate.kind == GateKind::Hook) && run.hooks.opener.is_none() {
+            if closed.as_ref().is_some_and(|row| row.gate.kind == GateKind::Hook)
+                && run.hooks.opener.is_none()
+            {
                 return Err(Error::invalid(
                     "open-hook",
                     "missing",
@@ -239,14 +248,17 @@ impl<'a> CutoverRun<'a> {
         let run = &mut self.handover;
         let end = run.until_drained(record, begun)?;
         if begun.is_none_or(|row| row.phase < CutoverPhase::Drained) {
-            let since = match begun.and_then(|row| row.verified_position.as_ref()).and_then(Position::gtid_set) {
-                Some(verified) => verified.clone(),
-                None => end.clone(),
-            };
+            let since =
+                match begun.and_then(|row| row.verified_position.as_ref()).and_then(Position::gtid_set) {
+                    Some(verified) => verified.clone(),
+                    None => end.clone(),
+                };
             let pairs = table_pairs(run.ends, run.stop)?;
             run.verify(&since, &end, pairs)?;
         }
         run.drained()?;
+        // Nothing more is to come; whatever came would meet the triggers that are made now.
+        run.applying.stop();
         run.pass("drained");
         run.raise_counters()?;
         run.step(StepName::Objects, |run| {
@@ -355,7 +367,9 @@ fn compared_since(run: &mut Handover<'_>, saw: &mut Vec<String>) -> Result<GtidS
         }
         None if run.options.require_clean_check => Err(advice("no check has found both sides equal yet")),
         None => {
-            saw.push("NO check has found both sides equal: only what is written from now on is compared".into());
+            saw.push(
+                "NO check has found both sides equal: only what is written from now on is compared".into(),
+            );
             server::gtid_committed(&mut run.from)
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The ends are those of the direction in which changes flow: `from` is the side that is closed, `to` the side that will be
 //! opened. The journal is on the task's target, whichever of the two that is.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::verify::Verifier;
@@ -22,6 +22,9 @@ use crate::wire::Connection;
 const POLL: Duration = Duration::from_millis(10);
 /// How many looks in a row must see no session: one that is inside a trigger may be shown under another name.
 const EMPTY_LOOKS: u32 = 5;
+/// How long a session that began to log in before the gate was closed is waited for. The server looks at the account's lock at the
+/// end of that, so one that takes longer is refused.
+const LOGIN_PATIENCE: Duration = Duration::from_millis(200);
 /// A side that needs no longer than this for what the other has at one moment follows closely.
 const CLOSE: Duration = Duration::from_millis(200);
 
@@ -96,6 +99,8 @@ pub(super) struct Handover<'a> {
     pub(super) options: &'a CutoverOptions,
     pub(super) hooks: Hooks<'a>,
     pub(super) stop: &'a StopToken,
+    /// Ends the applier of this call.
+    pub(super) applying: &'a StopToken,
     pub(super) journal: CutoverJournal,
     pub(super) from: Connection,
     pub(super) to: Connection,
@@ -113,7 +118,7 @@ impl<'a> Handover<'a> {
         ends: &'a Ends,
         options: &'a CutoverOptions,
         hooks: Hooks<'a>,
-        stop: &'a StopToken,
+        (stop, applying): (&'a StopToken, &'a StopToken),
     ) -> Result<Self> {
         let name = &migration.options.name;
         Ok(Handover {
@@ -123,6 +128,7 @@ impl<'a> Handover<'a> {
             options,
             hooks,
             stop,
+            applying,
             journal: match way {
                 Way::There => CutoverJournal::new(name.clone()),
                 Way::Back => CutoverJournal::of_rollback(name),
@@ -267,7 +273,8 @@ impl<'a> Handover<'a> {
             Ok(saw)
         })?;
         self.step(StepName::Sessions, |run| run.end_sessions(record))?;
-        let recorded = begun.and_then(|row| row.end_position.clone()).filter(|_| phase >= CutoverPhase::Gated);
+        let recorded =
+            begun.and_then(|row| row.end_position.clone()).filter(|_| phase >= CutoverPhase::Gated);
         let end = match recorded {
             Some(end) => end,
             None => self.end_position()?,
@@ -313,11 +320,18 @@ impl<'a> Handover<'a> {
         let only_earlier = record.kind == GateKind::ReadOnly;
         let before = gate.application_sessions(&mut self.from, &mut self.sessions)?;
         let earlier = self.sessions.clone();
+        // Whoever begins to log in from here on meets the gate.
+        let logging_in: BTreeSet<u64> =
+            before.iter().filter(|session| session.is_logging_in()).map(|session| session.id).collect();
         let begun = Instant::now();
         let mut empty_looks = 0;
         while empty_looks < EMPTY_LOOKS {
             let mut left = gate.application_sessions(&mut self.from, &mut self.sessions)?;
-            left.retain(|session| !only_earlier || earlier.contains_key(&session.id));
+            let settles = begun.elapsed() <= LOGIN_PATIENCE;
+            left.retain(|session| !session.is_logging_in() || (settles && logging_in.contains(&session.id)));
+            left.retain(|session| {
+                !only_earlier || earlier.contains_key(&session.id) || logging_in.contains(&session.id)
+            });
             if left.is_empty() {
                 empty_looks += 1;
             } else {
@@ -356,7 +370,9 @@ impl<'a> Handover<'a> {
                 }
                 // A managed source writes a heartbeat of its own every second; anything more is somebody who writes.
                 if begun.elapsed() > run.options.patience {
-                    return Err(run.stopped(format!("the {from} is still written: its position never stood still")));
+                    return Err(
+                        run.stopped(format!("the {from} is still written: its position never stood still"))
+                    );
                 }
                 last = now;
             }
@@ -400,7 +416,9 @@ impl<'a> Handover<'a> {
         Gate::new(facts, &self.options.keep).open(connection, closed)?;
         Ok(match (closed.kind, self.hooks.opener) {
             (GateKind::Hook, Some(hook)) => hook.open()?,
-            (GateKind::Hook, None) => vec![format!("open the {} yourself: a command had closed it", self.way.to())],
+            (GateKind::Hook, None) => {
+                vec![format!("open the {} yourself: a command had closed it", self.way.to())]
+            }
             (GateKind::None, _) => vec![format!("open the {} yourself: you had closed it", self.way.to())],
             (GateKind::ReadOnly | GateKind::LockAccounts, _) => Vec::new(),
         })

@@ -17,15 +17,15 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 pub use crate::transform::ObjectKinds;
-pub use handover::{GateHook, Hooks};
 pub use ending::{CleanReport, CompletionReport, RemainingTable, Remains};
+pub use handover::{GateHook, Hooks};
 pub use options::MigrationOptions;
 pub use state::{Action, State};
 
 use crate::binlog_applier::{ApplyMode, ApplyUntil, BinlogApplier};
 use crate::checker::{
-    AppliedPosition, CheckMode, CheckOptions, CheckProgress, CheckReport, Checker, CheckpointPosition, Conclusion,
-    NothingApplies, StructureChecker, TablePair, WritersReport, WritersSearch,
+    AppliedPosition, CheckMode, CheckOptions, CheckProgress, CheckReport, Checker, CheckpointPosition,
+    Conclusion, NothingApplies, StructureChecker, TablePair, WritersReport, WritersSearch,
 };
 use crate::data::{GtidSet, LogOffsets, Position};
 use crate::error::{Error, ErrorKind, Result, Side};
@@ -178,7 +178,8 @@ impl Migration {
         let applies = phase < Phase::Completing;
         let applied: &dyn AppliedPosition = if applies { &checkpoint } else { &still };
         let check = |stop: &StopToken| -> Result<CheckReport> {
-            let since = if applies { Some(server::gtid_committed(&mut ends.source.control(stop)?)?) } else { None };
+            let since =
+                if applies { Some(server::gtid_committed(&mut ends.source.control(stop)?)?) } else { None };
             let mut report = Checker::new(&ends.source, &ends.target, pairs, options.clone(), applied)
                 .run(stop, progress)?;
             if let Some(since) = since {
@@ -202,7 +203,7 @@ impl Migration {
             }
             Ok(report)
         };
-        self.beside_applier(&ends, applies && apply_here, stop, check)
+        self.beside_applier(&ends, applies && apply_here, (stop, &stop.child()), check)
     }
 
     /// Writes down what a check of all tables found: a hand-over compares what was touched since.
@@ -242,7 +243,7 @@ impl Migration {
             *tables = tables.iter().map(|table| there.transform.route.target_of(table)).collect();
         }
         let applied = CheckpointPosition::new(&ends.target, ends.ledger.task_name(), stop);
-        channel.beside(&self.options.apply, apply_here, stop, |stop| {
+        channel.beside(&self.options.apply, apply_here, (stop, &stop.child()), |stop| {
             Checker::new(&ends.source, &ends.target, pairs, options, &applied)
                 .run(stop, progress)
                 .map_err(Error::mirrored)
@@ -250,12 +251,12 @@ impl Migration {
     }
 
     /// Does `work` while changes are applied beside it; with `apply_here` in a thread of this call, without it another process
-    /// is expected to apply. The applier ends with the work, and the work with the applier.
+    /// is expected to apply. See [`beside`].
     fn beside_applier<T>(
         &self,
         ends: &Ends,
         apply_here: bool,
-        stop: &StopToken,
+        (stop, applying): (&StopToken, &StopToken),
         work: impl FnOnce(&StopToken) -> Result<T>,
     ) -> Result<T> {
         if !apply_here {
@@ -264,7 +265,7 @@ impl Migration {
         let task = ends.ledger.task(&mut ends.target.control(stop)?)?;
         let task = task.ok_or_else(|| Error::internal("a task that applies has no row"))?;
         receiver::beside(&self.options, ends, &task, stop, &Progress::new(), |spool, stop| {
-            self.with_applier(ends, spool, stop, work)
+            self.with_applier(ends, spool, (stop, applying), work)
         })
     }
 
@@ -272,7 +273,7 @@ impl Migration {
         &self,
         ends: &Ends,
         spool: Option<&Spool>,
-        stop: &StopToken,
+        (stop, applying): (&StopToken, &StopToken),
         work: impl FnOnce(&StopToken) -> Result<T>,
     ) -> Result<T> {
         let apply = |stop: &StopToken| {
@@ -282,7 +283,7 @@ impl Migration {
             }
             applier.run(&ApplyUntil::Stopped, stop, &Progress::new()).map(drop)
         };
-        beside(stop, apply, work)
+        beside(stop, applying, apply, work)
     }
 
     fn applier<'e>(&self, ends: &'e Ends, mode: ApplyMode) -> BinlogApplier<'e> {
@@ -644,28 +645,35 @@ fn applier<'e>(options: &MigrationOptions, ends: &'e Ends, mode: ApplyMode) -> B
         .without_changes_of(reverse::channel_name(&options.name, uuid))
 }
 
-/// Does `work` while `apply` runs in a thread of this call. The applier ends with the work, and the work with the applier.
+/// Does `work` while `apply` runs in a thread of this call. The work ends with the applier, and the applier with the work, or
+/// when the work stops `applying`: what the applier meets after that is of no matter.
 fn beside<T>(
     stop: &StopToken,
+    applying: &StopToken,
     apply: impl FnOnce(&StopToken) -> Result<()> + Send,
     work: impl FnOnce(&StopToken) -> Result<T>,
 ) -> Result<T> {
-    let beside = stop.child();
+    let working = stop.child();
     std::thread::scope(|scope| {
         // Also when the work panics: the scope would wait for the applier for ever.
-        let _end = StopOnDrop(&beside);
+        let _end = StopOnDrop(applying);
         let applier = scope.spawn(|| {
-            let ended = apply(&beside);
-            // Without an applier the work would wait in vain.
-            beside.stop();
+            let ended = apply(applying);
+            if !applying.is_stopped() {
+                // Without an applier the work would wait in vain.
+                working.stop();
+            }
             ended
         });
-        let done = work(&beside);
-        beside.stop();
+        let done = work(&working);
+        let was_wanted = !applying.is_stopped();
+        applying.stop();
         let applied = applier.join().map_err(|_| Error::internal("the applier panicked"))?;
         match (done, applied) {
             // The applier's end is the cause when it was not asked to stop.
-            (Err(error), Err(cause)) if error.is_interrupted() && !cause.is_interrupted() => Err(cause),
+            (Err(error), Err(cause)) if was_wanted && error.is_interrupted() && !cause.is_interrupted() => {
+                Err(cause)
+            }
             (done, _) => done,
         }
     })

@@ -17,7 +17,9 @@ use std::collections::BTreeSet;
 use sha2::{Digest as _, Sha256};
 
 use super::{Ends, Migration, MigrationOptions, RunReport, Until, table_pairs};
-use crate::binlog_applier::{ApplyMode, ApplyUntil, BinlogApplier, BinlogApplyOptions, EngineChoice, OnDivergence};
+use crate::binlog_applier::{
+    ApplyMode, ApplyUntil, BinlogApplier, BinlogApplyOptions, EngineChoice, OnDivergence,
+};
 use crate::checker::TablePair;
 use crate::data::{Position, TableName, TableSchema};
 use crate::error::{Error, ErrorKind, Result, Side};
@@ -121,13 +123,18 @@ impl Channel {
         &self,
         options: &BinlogApplyOptions,
         here: bool,
-        stop: &StopToken,
+        (stop, applying): (&StopToken, &StopToken),
         work: impl FnOnce(&StopToken) -> Result<T>,
     ) -> Result<T> {
         if !here {
             return work(stop);
         }
-        super::beside(stop, |stop| self.apply(options, &ApplyUntil::Stopped, stop, &Progress::new()), work)
+        super::beside(
+            stop,
+            applying,
+            |stop| self.apply(options, &ApplyUntil::Stopped, stop, &Progress::new()),
+            work,
+        )
     }
 
     /// Looks whether changes can be carried back, and returns what was seen. With `try_out` the schema `__dts__` is created on the
@@ -154,7 +161,8 @@ impl Channel {
             }
         }
         if wrong.is_empty() {
-            let position = server::gtid_executed(&mut self.ends.source.control(stop).map_err(Error::mirrored)?)?;
+            let position =
+                server::gtid_executed(&mut self.ends.source.control(stop).map_err(Error::mirrored)?)?;
             let read = BinlogStream::open(&self.ends.source, &Position::Gtid(position), stop)
                 .and_then(|mut stream| stream.next_packet().map(drop));
             if let Err(error) = read {
@@ -216,7 +224,10 @@ impl Channel {
                 continue;
             };
             if other.engine != "InnoDB" {
-                wrong.push(format!("{name} on the source is {}, which takes part in no transaction", other.engine));
+                wrong.push(format!(
+                    "{name} on the source is {}, which takes part in no transaction",
+                    other.engine
+                ));
             }
             let is_alike = table.columns.len() == other.columns.len()
                 && table.columns.iter().zip(&other.columns).all(|(one, other)| {
@@ -230,7 +241,9 @@ impl Channel {
                         && one.nullable == other.nullable
                 });
             if !is_alike {
-                wrong.push(format!("the columns of {name} on the source cannot hold all that the target's can"));
+                wrong.push(format!(
+                    "the columns of {name} on the source cannot hold all that the target's can"
+                ));
             }
         }
         if here.len() < from_names.len() {
@@ -245,7 +258,10 @@ impl Channel {
         let outcome = self.try_statements(tables, &mut source);
         match outcome {
             Err(error) if error.server_error().is_some() => {
-                wrong.push(format!("the account cannot write on the source as it must ({})", error.mirrored()));
+                wrong.push(format!(
+                    "the account cannot write on the source as it must ({})",
+                    error.mirrored()
+                ));
                 Ok(())
             }
             outcome => outcome,
@@ -271,7 +287,9 @@ impl Channel {
                 ),
                 None => continue,
             };
-            source.execute(sql, "trying whether the source can be written").map_err(|error| error.for_table(&table.name))?;
+            source
+                .execute(sql, "trying whether the source can be written")
+                .map_err(|error| error.for_table(&table.name))?;
         }
         let mut definers = BTreeSet::new();
         for database in tables.iter().map(|table| table.name.database.as_str()).collect::<BTreeSet<_>>() {
@@ -304,14 +322,18 @@ impl Channel {
         ledger.create_schema(&mut source)?;
         let held = self.with_structure(stop, |structure| structure.hold_triggers(stop))?;
         let mut target = self.ends.source.control(stop)?;
-        let start = Position::Gtid(server::gtid_visible(&mut target, std::time::Duration::from_secs(5), stop)?);
+        let start =
+            Position::Gtid(server::gtid_visible(&mut target, std::time::Duration::from_secs(5), stop)?);
         // Nothing was applied by an earlier try: the target was never open.
         ledger.forget(&mut source)?;
         let uuid = self.ends.source.facts().server_uuid().unwrap_or_default();
         ledger.begin_task(&mut source, uuid, &start)?;
         ledger.set_phase(&mut source, Phase::InSync)?;
         let shown = start.shown(self.ends.source.facts().log_name());
-        Ok(vec![format!("the reverse channel begins at {shown} of the target"), format!("{held} triggers of the source are held")])
+        Ok(vec![
+            format!("the reverse channel begins at {shown} of the target"),
+            format!("{held} triggers of the source are held"),
+        ])
     }
 
     /// Makes the source's triggers again.
@@ -325,11 +347,21 @@ impl Channel {
     }
 
     /// The source is both ends: its triggers are made again where they were.
-    fn with_structure<T>(&self, stop: &StopToken, work: impl FnOnce(&Structure<'_>) -> Result<T>) -> Result<T> {
+    fn with_structure<T>(
+        &self,
+        stop: &StopToken,
+        work: impl FnOnce(&Structure<'_>) -> Result<T>,
+    ) -> Result<T> {
         let options = SourceOptions::new(self.ends.target.options().connection.clone());
         let source = SourceEndpoint::connect(options, stop).map_err(Error::mirrored)?;
         let ends = &self.ends;
-        work(&Structure::new(&source, &ends.target, &ends.ledger, &self.own, crate::transform::ObjectKinds::default()))
+        work(&Structure::new(
+            &source,
+            &ends.target,
+            &ends.ledger,
+            &self.own,
+            crate::transform::ObjectKinds::default(),
+        ))
     }
 
     /// Removes all that the channel has recorded on the source. The triggers must be there again.

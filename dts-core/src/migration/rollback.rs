@@ -67,8 +67,9 @@ impl Migration {
         }
         let channel = self.channel(&there, stop)?;
         let applies = apply_here && channel.phase(stop)? == Some(Phase::InSync);
-        channel.beside(&self.options.apply, applies, stop, |stop| {
-            let mut run = RollbackRun::new(self, &there, &channel, options, hooks, stop)?;
+        let applying = stop.child();
+        channel.beside(&self.options.apply, applies, (stop, &applying), |stop| {
+            let mut run = RollbackRun::new(self, &there, &channel, options, hooks, (stop, &applying))?;
             run.whole()?;
             Ok(run.handover.report)
         })
@@ -82,7 +83,7 @@ impl Migration {
         let there = self.connect(stop)?;
         let channel = self.channel(&there, stop)?;
         let options = CutoverOptions::new(GateKind::None);
-        let mut run = RollbackRun::new(self, &there, &channel, &options, hooks, stop)?;
+        let mut run = RollbackRun::new(self, &there, &channel, &options, hooks, (stop, stop))?;
         let row = run.handover.row()?.filter(|row| row.phase < CutoverPhase::Opening).ok_or_else(|| {
             Error::from(ErrorKind::IllegalState {
                 action: "take the way back back".into(),
@@ -124,10 +125,10 @@ impl<'a> RollbackRun<'a> {
         channel: &'a Channel,
         options: &'a CutoverOptions,
         hooks: Hooks<'a>,
-        stop: &'a StopToken,
+        stops: (&'a StopToken, &'a StopToken),
     ) -> Result<Self> {
         Ok(RollbackRun {
-            handover: Handover::new(migration, Way::Back, &channel.ends, options, hooks, stop)?,
+            handover: Handover::new(migration, Way::Back, &channel.ends, options, hooks, stops)?,
             there,
             channel,
             cutover: CutoverJournal::new(migration.options.name.clone()),
@@ -148,7 +149,8 @@ impl<'a> RollbackRun<'a> {
         self.handover.report.resumed = row.is_some();
         if let Some(row) = row.clone().filter(|row| row.phase >= CutoverPhase::Opening) {
             let log_name = self.handover.ends.source.facts().log_name();
-            self.handover.report.target_position = row.end_position.map(|end| end.shown(log_name).to_string());
+            self.handover.report.target_position =
+                row.end_position.map(|end| end.shown(log_name).to_string());
             self.handover.report.source_position = row.opened_position;
             return self.open(&closed.gate);
         }
@@ -233,13 +235,16 @@ impl<'a> RollbackRun<'a> {
         let (run, channel) = (&mut self.handover, self.channel);
         let end = run.until_drained(record, begun)?;
         if begun.is_none_or(|row| row.phase < CutoverPhase::Drained) {
-            let since = match begun.and_then(|row| row.verified_position.as_ref()).and_then(Position::gtid_set) {
-                Some(verified) => verified.clone(),
-                None => end.clone(),
-            };
+            let since =
+                match begun.and_then(|row| row.verified_position.as_ref()).and_then(Position::gtid_set) {
+                    Some(verified) => verified.clone(),
+                    None => end.clone(),
+                };
             run.verify(&since, &end, channel.pairs())?;
         }
         run.drained()?;
+        // Nothing more is to come; whatever came would meet the triggers that are made now.
+        run.applying.stop();
         run.pass("drained");
         run.raise_counters()?;
         run.step(StepName::Objects, |run| {

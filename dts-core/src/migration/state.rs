@@ -218,7 +218,9 @@ impl State {
             State::Scheduled | State::Queued => &[Run, Pause, Stop],
             State::Running | State::Retrying => &[Pause, Stop, Check],
             State::ReadyToComplete => &[Pause, Stop, Check, Cutover, Rollback, Complete],
-            State::Paused | State::Failed => &[Validate, Run, Resume, Stop, Check, Cutover, Rollback, Complete],
+            State::Paused | State::Failed => {
+                &[Validate, Run, Resume, Stop, Check, Cutover, Rollback, Complete]
+            }
             State::Stopped => &[],
             State::Completed => &[Check],
         }

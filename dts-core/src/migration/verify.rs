@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Ends;
-use crate::checker::{CheckReport, CheckpointPosition, Conclusion, KeyCheck, NothingApplies, RowKeys, TablePair};
+use crate::checker::{
+    CheckReport, CheckpointPosition, Conclusion, KeyCheck, NothingApplies, RowKeys, TablePair,
+};
 use crate::cutover::touched::TouchedRows;
 use crate::data::{GtidSet, TableName};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,10 +45,16 @@ pub(super) struct Verifier {
 
 impl Verifier {
     /// Prepares the comparison of what was touched after `since`.
-    pub(super) fn open(ends: &Ends, pairs: Vec<TablePair>, since: &GtidSet, stop: &StopToken) -> Result<Self> {
+    pub(super) fn open(
+        ends: &Ends,
+        pairs: Vec<TablePair>,
+        since: &GtidSet,
+        stop: &StopToken,
+    ) -> Result<Self> {
         let mut control = ends.source.control(stop)?;
         let mut tables = Vec::new();
-        let databases: std::collections::BTreeSet<_> = pairs.iter().map(|pair| &pair.source.database).collect();
+        let databases: std::collections::BTreeSet<_> =
+            pairs.iter().map(|pair| &pair.source.database).collect();
         for database in databases {
             tables.extend(catalog::tables(&mut control, ends.source.facts(), database, |name| {
                 pairs.iter().any(|pair| pair.source == *name)
@@ -126,11 +134,9 @@ impl Verifier {
                 counted.left_out
             ));
         }
-        saw.extend(
-            self.untold
-                .iter()
-                .map(|(table, why)| format!("NOT compared: {table} was written since the last check, and {why}")),
-        );
+        saw.extend(self.untold.iter().map(|(table, why)| {
+            format!("NOT compared: {table} was written since the last check, and {why}")
+        }));
         Ok(saw)
     }
 

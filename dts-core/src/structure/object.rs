@@ -145,7 +145,11 @@ impl<'a> ObjectMaker<'a> {
     }
 
     /// Runs an object's text as it was run when it was made. Returns the server's answer when it refuses it.
-    pub(super) fn run_under_its_collation(&mut self, planned: &Planned, text: &str) -> Result<Option<ServerError>> {
+    pub(super) fn run_under_its_collation(
+        &mut self,
+        planned: &Planned,
+        text: &str,
+    ) -> Result<Option<ServerError>> {
         let definition = &planned.definition;
         let wanted = self.names.collation(&definition.context.database_collation);
         let usual = self.default_collation(&planned.target.database)?;

@@ -35,12 +35,7 @@ pub fn read(connection: &mut Connection, task: &str) -> Result<Option<LastCheck>
         let position = row.string(2).parse().map_err(|error: Error| {
             Error::internal(format!("unreadable row in __dts__.last_check: {error}"))
         })?;
-        Ok(LastCheck {
-            is_clean: row.u64(0) == Some(1),
-            mode: row.string(1),
-            position,
-            at: row.string(3),
-        })
+        Ok(LastCheck { is_clean: row.u64(0) == Some(1), mode: row.string(1), position, at: row.string(3) })
     })
     .transpose()
 }

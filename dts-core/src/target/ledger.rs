@@ -810,12 +810,11 @@ impl Ledger {
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
         let task = self.literal();
-        let sql: Vec<String> =
-            ["chunk", "table_copy", "object", "ddl", "apply_window", "checkpoint", "task"]
-                .iter()
-                .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
-                .chain([super::journal::forget_statement(&self.task)])
-                .collect();
+        let sql: Vec<String> = ["chunk", "table_copy", "object", "ddl", "apply_window", "checkpoint", "task"]
+            .iter()
+            .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
+            .chain([super::journal::forget_statement(&self.task)])
+            .collect();
         connection.execute(format!("BEGIN; {}; COMMIT", sql.join("; ")), "removing the task's rows").map(drop)
     }
 

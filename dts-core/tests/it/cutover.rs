@@ -233,11 +233,18 @@ fn cutover_compares_what_was_touched_since_the_last_clean_check() {
         assert!(error.hint().contains("opened again"), "{}", error.hint());
         let names: Vec<_> = steps.iter().map(|step| step.name).collect();
         assert_eq!(names.last(), Some(&StepName::Drain), "{names:?}");
-        assert!(steps[0].saw.iter().any(|line| line.contains("24 touched rows compared")), "{:?}", steps[0].saw);
+        assert!(
+            steps[0].saw.iter().any(|line| line.contains("24 touched rows compared")),
+            "{:?}",
+            steps[0].saw
+        );
 
         // The next one finds it before anything is closed.
         let (outcome, steps) = try_it(&options);
-        assert!(outcome.unwrap_err().to_string().contains("both sides differ: 1 rows of shop.t") && steps.is_empty());
+        assert!(
+            outcome.unwrap_err().to_string().contains("both sides differ: 1 rows of shop.t")
+                && steps.is_empty()
+        );
         assert_eq!(check(), Conclusion::Different);
         let (outcome, steps) = try_it(&options);
         assert!(outcome.unwrap_err().to_string().contains("found differences") && steps.is_empty());
@@ -245,6 +252,10 @@ fn cutover_compares_what_was_touched_since_the_last_clean_check() {
         assert_eq!(check(), Conclusion::Same);
         let report = cutover(&migration, &CutoverOptions::new(GateKind::ReadOnly)).unwrap();
         let verify = report.steps.iter().find(|step| step.name == StepName::Verify).unwrap();
-        assert!(verify.saw.iter().any(|line| line.contains("3 tables counted: 101 rows")), "{:?}", verify.saw);
+        assert!(
+            verify.saw.iter().any(|line| line.contains("3 tables counted: 101 rows")),
+            "{:?}",
+            verify.saw
+        );
     }
 }

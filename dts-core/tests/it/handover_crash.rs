@@ -41,10 +41,7 @@ fn write(pair: &Pair, number: &mut u64) -> [bool; 2] {
 }
 
 /// Calls a hand-over that ends at a point. The next call must end well.
-fn end_at(
-    point: &'static str,
-    hand_over: &dyn Fn(Hooks<'_>) -> Result<CutoverReport>,
-) {
+fn end_at(point: &'static str, hand_over: &dyn Fn(Hooks<'_>) -> Result<CutoverReport>) {
     let passing = |passed: &'static str| {
         if passed == point {
             std::panic::panic_any(point);
@@ -59,7 +56,9 @@ fn end_at(
 }
 
 fn holds(server: &Server) -> (u64, u64, u64) {
-    server.query_one("SELECT COUNT(*), COALESCE(MAX(number), 0), (SELECT COUNT(*) FROM shop.audit) FROM shop.log")
+    server.query_one(
+        "SELECT COUNT(*), COALESCE(MAX(number), 0), (SELECT COUNT(*) FROM shop.audit) FROM shop.log",
+    )
 }
 
 fn at_every_point(generation: Generation, gate: GateKind) {
@@ -130,7 +129,9 @@ fn handover_that_dies_is_taken_back() {
     let stop = StopToken::new();
     for point in ["begun", "gate", "end_position", "drained", "completing", "reverse"] {
         end_at(point, &there);
-        migration.take_back_cutover(Hooks::telling(&|_| {}), &stop).unwrap_or_else(|error| panic!("{error:?}"));
+        migration
+            .take_back_cutover(Hooks::telling(&|_| {}), &stop)
+            .unwrap_or_else(|error| panic!("{error:?}"));
         assert_eq!(look(&pair, &mut number, "there", point), [true, false]);
         run(&migration, Until::Synced);
         assert_eq!(holds(&pair.target), (number, number, number));
@@ -140,7 +141,9 @@ fn handover_that_dies_is_taken_back() {
     there(Hooks::telling(&|_| {})).unwrap();
     for point in ["begun", "gate", "end_position", "drained", "completing", "objects"] {
         end_at(point, &back);
-        migration.take_back_rollback(Hooks::telling(&|_| {}), &stop).unwrap_or_else(|error| panic!("{error:?}"));
+        migration
+            .take_back_rollback(Hooks::telling(&|_| {}), &stop)
+            .unwrap_or_else(|error| panic!("{error:?}"));
         assert_eq!(look(&pair, &mut number, "back", point), [false, true]);
         run(&migration, Until::Synced);
         assert_eq!(holds(&pair.source), (number, number, number));

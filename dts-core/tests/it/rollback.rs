@@ -57,9 +57,7 @@ fn roll_back(migration: &Migration, gate: GateKind) -> Result<CutoverReport> {
 }
 
 fn numbers(server: &Server) -> (u64, u64, u64) {
-    server.query_one(
-        "SELECT COUNT(*), MAX(number), (SELECT COUNT(*) FROM shop.audit) FROM shop.log",
-    )
+    server.query_one("SELECT COUNT(*), MAX(number), (SELECT COUNT(*) FROM shop.audit) FROM shop.log")
 }
 
 fn triggers(server: &Server) -> Vec<(String, String, String, String)> {
@@ -73,7 +71,8 @@ fn event(server: &Server) -> Vec<String> {
 }
 
 fn has_schema(server: &Server) -> bool {
-    server.query_one::<u64>("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = '__dts__'") == 1
+    server.query_one::<u64>("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = '__dts__'")
+        == 1
 }
 
 fn same(pair: &Pair) {
@@ -185,7 +184,9 @@ fn rollback_must_be_possible_before_a_cut_over_with_reverse() {
     pair.target.exec("SET GLOBAL binlog_row_image = MINIMAL");
     let error = refused();
     assert!(error.contains("binlog_row_image on the target is 'MINIMAL', expected 'FULL'"), "{error}");
-    pair.target.exec("SET GLOBAL binlog_row_image = FULL; ALTER TABLE shop.b MODIFY t VARCHAR(10) CHARACTER SET latin1");
+    pair.target.exec(
+        "SET GLOBAL binlog_row_image = FULL; ALTER TABLE shop.b MODIFY t VARCHAR(10) CHARACTER SET latin1",
+    );
     let error = refused();
     assert!(error.contains("shop.b on the source cannot hold"), "{error}");
     // A dry run changes nothing on the source either.
@@ -196,7 +197,9 @@ fn rollback_must_be_possible_before_a_cut_over_with_reverse() {
     assert_eq!(report.steps.len(), 1);
     assert!(report.steps[0].saw.iter().any(|line| line.contains("reverse channel: 2 tables")), "{report:?}");
     assert!(!has_schema(&pair.source));
-    let error = migration.rollback(&options(GateKind::ReadOnly), Hooks::telling(&tell), true, &StopToken::new()).unwrap_err();
+    let error = migration
+        .rollback(&options(GateKind::ReadOnly), Hooks::telling(&tell), true, &StopToken::new())
+        .unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::IllegalState { .. }), "{error}");
 }
 
@@ -245,8 +248,7 @@ fn rollback_is_taken_back_when_sessions_are_left() {
     hurried.patience = Duration::from_millis(300);
     let seen = std::cell::RefCell::new(Vec::new());
     let observer = |step: &CutoverStep| seen.borrow_mut().push(step.name);
-    let error =
-        migration.rollback(&hurried, Hooks::telling(&observer), true, &StopToken::new()).unwrap_err();
+    let error = migration.rollback(&hurried, Hooks::telling(&observer), true, &StopToken::new()).unwrap_err();
     assert!(error.to_string().contains("sessions of applications are left on the target"), "{error}");
     assert!(error.hint().contains("write on the target as before"), "{}", error.hint());
     assert_eq!(*seen.borrow(), [StepName::Preflight, StepName::Gate]);

@@ -25,7 +25,8 @@ impl SchemaChanger<'_> {
         let statement = &change.statement;
         let temporary = matches!(
             statement.kind,
-            StatementKind::CreateTable { temporary: true, .. } | StatementKind::DropTable { temporary: true, .. }
+            StatementKind::CreateTable { temporary: true, .. }
+                | StatementKind::DropTable { temporary: true, .. }
         );
         let is_harmless = matches!(
             statement.kind,
