@@ -47,7 +47,9 @@ fn the_application_goes_and_comes_back_from_another_shell() {
     let application = Application::start(&pair.source);
     let file = pair.task(&dts, "");
     let run = dts.start(&["run", text(&file)]);
-    run.wait_for_note("check: same");
+    dts.wait_for("shop", |status| status["state"] == "ready_to_complete");
+    let checked = dts.run(&["check", "shop", "--mode", "full"]).ends_with(0);
+    assert!(checked.out.contains("check: same"), "{checked:?}");
     dts.wait_for("shop", |status| status["state"] == "ready_to_complete");
 
     let there = dts.run(&["cutover", "shop", GATE[0], GATE[1], "--reverse", "--json"]).ends_with(0).json();
