@@ -125,6 +125,7 @@ impl Migration {
             Phase::InSync => {
                 ends.ledger.create_schema(&mut target)?;
                 refuse_in_cutover(&self.options.name, "complete", &mut target)?;
+                refuse_in_rollback(&self.options.name, "complete", &mut target)?;
                 if !immediately {
                     receiver::beside(&self.options, &ends, &task, stop, progress, |spool, stop| {
                         self.catch_up(&ends, spool, &mut target, stop, progress)
@@ -346,17 +347,23 @@ fn refuse_in_cutover(task: &str, action: &str, target: &mut Connection) -> Resul
     .into())
 }
 
-/// In the middle of the way back the target is closed for its applications, and only the rollback knows how to open it.
+/// In the middle of the way back, and after it, the target is closed for its applications, and only a rollback or a cut-over knows
+/// how to open it.
 fn refuse_in_rollback(task: &str, action: &str, target: &mut Connection) -> Result<()> {
-    if CutoverJournal::of_rollback(task).read(target)?.is_none() {
-        return Ok(());
-    }
-    Err(ErrorKind::IllegalState {
-        action: action.into(),
-        state: "in the middle of the way back, with the target closed for applications".into(),
-        allowed: "rollback (goes on), rollback --abort (opens the target again)".into(),
-    }
-    .into())
+    let Some(row) = CutoverJournal::of_rollback(task).read(target)? else { return Ok(()) };
+    let (state, allowed) = if row.phase == CutoverPhase::Done {
+        (
+            "back on the source, with the target closed for applications by the rollback",
+            "cutover (opens it), stop",
+        )
+    } else {
+        (
+            "in the middle of the way back, with the target closed for applications",
+            "rollback (goes on), rollback --abort (opens the target again)",
+        )
+    };
+    Err(ErrorKind::IllegalState { action: action.into(), state: state.into(), allowed: allowed.into() }
+        .into())
 }
 
 fn remains(ledger: &Ledger, control: &mut Connection) -> Result<Remains> {

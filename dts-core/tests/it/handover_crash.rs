@@ -66,7 +66,7 @@ fn at_every_point(generation: Generation, gate: GateKind) {
     prepare(&pair);
     let migration = pair.migration("shop", &["shop"]);
     let mut number = 0;
-    assert_eq!(write(&pair, &mut number)[0], true);
+    assert!(write(&pair, &mut number)[0]);
     run(&migration, Until::Synced);
     let mut options = CutoverOptions::new(gate);
     options.reverse = true;

@@ -134,6 +134,8 @@ fn there_and_back(generation: Generation, gate: GateKind) {
     same(&pair);
     let again = roll_back(&migration, gate).unwrap();
     assert!(again.resumed && again.source_position.is_some());
+    let error = migration.complete(true, &StopToken::new(), &Progress::new()).unwrap_err();
+    assert!(error.to_string().contains("cutover (opens it)"), "{error}");
 
     // The task goes on as if nothing had been, and can cut over again; this time for good.
     let app = Application::start(&pair.source);
