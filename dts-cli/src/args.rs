@@ -95,6 +95,8 @@ pub(crate) enum Command {
     Complete(CompleteArgs),
     /// Move the application's writes to the target: gate, drain, open; it can be run again at any point
     Cutover(CutoverArgs),
+    /// Move the application's writes back to the source, while the reverse channel runs
+    Rollback(RollbackArgs),
     /// Show what became of the source's accounts on the target, or try to log in there with each
     Accounts(AccountsArgs),
     /// Say what happened to a task: as text, as JSON, or as one page to be kept
@@ -248,7 +250,44 @@ pub(crate) struct CutoverArgs {
     /// Go on although accounts of applications cannot log in on the target
     #[arg(long)]
     pub(crate) ignore_accounts: bool,
+    /// Let what is written on the target afterwards go to the source, so that `dts rollback` can bring the application back; runs
+    /// until rollback or complete
+    #[arg(long, conflicts_with = "abort")]
+    pub(crate) reverse: bool,
+    /// The command that had closed the target at a rollback; it is called with `open`
+    #[arg(long, value_name = "CMD")]
+    pub(crate) open_hook: Option<String>,
     /// Take a cut-over back that was cut short: applications write on the source again. A gate that was a command must be given
+    /// once more
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) abort: bool,
+}
+
+/// `dts rollback`
+#[derive(Debug, clap::Args)]
+pub(crate) struct RollbackArgs {
+    /// The task's name
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// How applications are kept from writing on the target: read-only, lock-accounts, hook=CMD or none, as for cutover
+    #[arg(long, value_name = "GATE", value_parser = gate, required_unless_present = "abort")]
+    pub(crate) gate: Option<GateChoice>,
+    /// Only look: what would be done, and what would stop it
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not begin while the source needs longer than this to follow
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) max_lag: u64,
+    /// Open the gate again when sessions or changes are still left after this time
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) patience: u64,
+    /// Users that are no applications: neither locked nor waited for; separated by commas
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    pub(crate) keep: Vec<String>,
+    /// The command that had closed the source at the cut-over; it is called with `open`
+    #[arg(long, value_name = "CMD")]
+    pub(crate) open_hook: Option<String>,
+    /// Take a rollback back that was cut short: applications write on the target again. A gate that was a command must be given
     /// once more
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) abort: bool,

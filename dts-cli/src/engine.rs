@@ -6,7 +6,7 @@ use dts_core::checker::{CheckOptions, CheckProgress, CheckReport};
 use dts_core::cutover::{CutoverOptions, CutoverReport, CutoverStep};
 use dts_core::data::GateKind;
 use dts_core::error::{Error, Result};
-use dts_core::migration::{CompletionReport, GateHook, Migration, Remains, RunReport, Until};
+use dts_core::migration::{CompletionReport, GateHook, Hooks, Migration, Remains, RunReport, Until};
 use dts_core::progress::Progress;
 use dts_core::stop::StopToken;
 use dts_core::validator::ValidationReport;
@@ -38,6 +38,15 @@ pub(crate) trait Engine: Sync {
 
     /// Moves the writers to the target; with `apply_here` changes are applied meanwhile.
     fn cutover(
+        &self,
+        wish: &CutoverWish,
+        apply_here: bool,
+        stop: &StopToken,
+        observer: &dyn Fn(&CutoverStep),
+    ) -> Result<CutoverReport>;
+
+    /// Moves the writers back to the source; with `apply_here` the reverse channel runs meanwhile.
+    fn rollback(
         &self,
         wish: &CutoverWish,
         apply_here: bool,
@@ -79,9 +88,19 @@ impl Engine for Migration {
         stop: &StopToken,
         observer: &dyn Fn(&CutoverStep),
     ) -> Result<CutoverReport> {
-        let hook = wish.hook.as_deref().map(|command| CommandHook { command });
-        let hook = hook.as_ref().map(|hook| hook as &dyn GateHook);
-        Migration::cutover(self, &wish.options()?, hook, apply_here, stop, observer)
+        let options = wish.options()?;
+        wish.with_hooks(observer, |hooks| Migration::cutover(self, &options, hooks, apply_here, stop))
+    }
+
+    fn rollback(
+        &self,
+        wish: &CutoverWish,
+        apply_here: bool,
+        stop: &StopToken,
+        observer: &dyn Fn(&CutoverStep),
+    ) -> Result<CutoverReport> {
+        let options = wish.options()?;
+        wish.with_hooks(observer, |hooks| Migration::rollback(self, &options, hooks, apply_here, stop))
     }
 
     fn end(&self, stop: &StopToken) -> Result<Remains> {
@@ -89,12 +108,21 @@ impl Engine for Migration {
     }
 }
 
-/// How a cut-over is to be done, as it travels between processes.
+/// How a cut-over or a rollback is to be done, as it travels between processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CutoverWish {
     pub(crate) gate: GateKind,
     /// The command of the gate `hook`.
     pub(crate) hook: Option<String>,
+    /// The command that had closed the other side earlier.
+    #[serde(default)]
+    pub(crate) open_hook: Option<String>,
+    /// With a reverse channel afterwards.
+    #[serde(default)]
+    pub(crate) reverse: bool,
+    /// Only after a check that found both sides equal.
+    #[serde(default)]
+    pub(crate) require_clean_check: bool,
     pub(crate) dry_run: bool,
     pub(crate) max_lag_seconds: u64,
     pub(crate) patience_seconds: u64,
@@ -122,10 +150,28 @@ impl CutoverWish {
         options.max_lag = Duration::from_secs(self.max_lag_seconds);
         options.patience = Duration::from_secs(self.patience_seconds);
         options.keep.clone_from(&self.keep);
+        options.reverse = self.reverse;
+        options.require_clean_check = self.require_clean_check;
         options.ignore_accounts = self.ignore_accounts;
         if let Some(path) = &self.passwords {
             options.passwords = account_passwords::read(path, &mut Vec::new())?;
         }
         Ok(options)
+    }
+
+    /// Does `work` with the hooks that are wished for.
+    pub(crate) fn with_hooks<T>(
+        &self,
+        observer: &dyn Fn(&CutoverStep),
+        work: impl FnOnce(Hooks<'_>) -> T,
+    ) -> T {
+        let gate = self.hook.as_deref().map(|command| CommandHook { command });
+        let opener = self.open_hook.as_deref().map(|command| CommandHook { command });
+        work(Hooks {
+            gate: gate.as_ref().map(|hook| hook as &dyn GateHook),
+            opener: opener.as_ref().map(|hook| hook as &dyn GateHook),
+            observer,
+            passing: &crate::failpoint::pass,
+        })
     }
 }

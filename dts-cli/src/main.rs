@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod engine;
 mod exit;
+mod failpoint;
 mod home;
 mod hook;
 mod logging;

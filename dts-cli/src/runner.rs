@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dts_core::checker::{CheckMode, CheckOptions, CheckProgress, CheckReport};
+use dts_core::cutover::CutoverStep;
 use dts_core::error::{Error, ErrorKind, Recovery, Result, Stage};
 use dts_core::full_loader::RateLimit;
 use dts_core::migration::{RunReport, State, Until};
@@ -89,8 +90,10 @@ pub(crate) struct Outcome {
     pub(crate) ended_by: Option<What>,
     /// How the task was completed.
     pub(crate) completion: Option<CompletionDocument>,
-    /// How the writers went over.
+    /// How the writers went over, or back.
     pub(crate) cutover: Option<CutoverDocument>,
+    /// Changes are to be applied from here on, in the other direction than before.
+    pub(crate) goes_on: bool,
     /// What a task that was stopped for good has left.
     pub(crate) remains: Option<RemainsDocument>,
 }
@@ -139,6 +142,8 @@ pub(crate) struct Runner<'a> {
     token: String,
     /// Stopped as soon as the task was in sync once.
     in_sync_once: StopToken,
+    /// The run ends when the writers are back on the source.
+    until_back: bool,
 }
 
 impl<'a> Runner<'a> {
@@ -180,12 +185,19 @@ impl<'a> Runner<'a> {
             token: lease.token().to_owned(),
             lease: Mutex::new(lease),
             in_sync_once: StopToken::new(),
+            until_back: false,
         })
     }
 
     /// Stops `token` as soon as the task has been in sync.
     pub(crate) fn telling_when_in_sync(mut self, token: StopToken) -> Self {
         self.in_sync_once = token;
+        self
+    }
+
+    /// Ends the run when the writers are back on the source.
+    pub(crate) fn until_back(mut self) -> Self {
+        self.until_back = true;
         self
     }
 
@@ -273,12 +285,12 @@ impl<'a> Runner<'a> {
         self.end_with(what, Value::Null)
     }
 
-    /// Moves the writers to the target; the task rests.
+    /// Moves the writers to the target or back; the task rests, also afterwards if it goes on.
     ///
     /// # Errors
     /// What the engine returns. A cut-over that was taken back leaves the task as it was.
-    pub(crate) fn cut_over(&self, wish: &CutoverWish) -> Result<Outcome> {
-        self.end_with(What::CutOver, json!(wish))
+    pub(crate) fn hand_over(&self, what: What, wish: &CutoverWish) -> Result<Outcome> {
+        self.end_with(what, json!(wish))
     }
 
     fn end_with(&self, what: What, payload: Value) -> Result<Outcome> {
@@ -288,6 +300,9 @@ impl<'a> Runner<'a> {
         self.take_ending();
         let result = self.attended(Some(Goal::Synced), || {
             let result = self.finish(&ending);
+            if result.as_ref().is_ok_and(|outcome| outcome.goes_on) {
+                self.advance(State::Paused, "changes go on with the next run", None)?;
+            }
             if let Err(error) = &result
                 && !self.desk().state.is_final()
             {
@@ -329,7 +344,7 @@ impl<'a> Runner<'a> {
             let Some(ending) = self.take_ending() else { return self.settle(goal, result) };
             let finished = match (ending.what, result) {
                 // What failed by itself has failed, whatever was wished meanwhile; but a wish to stop it for good stays.
-                (What::Pause | What::Complete { .. } | What::CutOver, Err(error))
+                (What::Pause | What::Complete { .. } | What::CutOver | What::RollBack, Err(error))
                     if !error.is_interrupted() =>
                 {
                     Err(error)
@@ -343,8 +358,16 @@ impl<'a> Runner<'a> {
             match finished {
                 Ok(outcome) => {
                     let (document, text) = ending::answer(self.job.task, self.desk().state, &outcome);
+                    let is_over = !outcome.goes_on || (self.until_back && ending.what == What::RollBack);
+                    if outcome.goes_on {
+                        let next = if is_over { State::Paused } else { State::Running };
+                        self.advance(next, "changes go the other way", None)?;
+                    }
                     self.answer_ending(ending.request, &Answer::done(document, text));
-                    return Ok(outcome);
+                    if is_over {
+                        return Ok(outcome);
+                    }
+                    continue;
                 }
                 Err(error) => {
                     let answer = Answer::failed(&error);
@@ -400,8 +423,9 @@ impl<'a> Runner<'a> {
                 self.advance(State::Completed, "completed", None)?;
                 outcome.completion = Some(document);
             }
-            What::CutOver => {
-                let wish = CutoverWish::from_json(&ending.payload)?;
+            What::CutOver | What::RollBack => {
+                let mut wish = CutoverWish::from_json(&ending.payload)?;
+                wish.require_clean_check = self.job.check.mode != CheckMode::None;
                 let say = |line: &str| match ending.request {
                     Some(id) => {
                         if let Err(error) = self.desk().store.add_line(id, false, line) {
@@ -410,12 +434,21 @@ impl<'a> Runner<'a> {
                     }
                     None => self.console.text(line),
                 };
-                let report =
-                    self.job.engine.cutover(&wish, true, &round, &|step| say(&cutover::step(step)))?;
-                let document = CutoverDocument::new(self.job.task, &report);
+                let observer = |step: &CutoverStep| say(&cutover::step(step));
+                let is_back = what == What::RollBack;
+                let report = if is_back {
+                    self.job.engine.rollback(&wish, true, &round, &observer)?
+                } else {
+                    self.job.engine.cutover(&wish, true, &round, &observer)?
+                };
+                let document = CutoverDocument::new(self.job.task, is_back, &report);
                 self.desk().target_position.clone_from(&report.target_position);
-                self.record("cutover", &document)?;
-                self.advance(State::Completed, "cut over", None)?;
+                self.record(if is_back { "rollback" } else { "cutover" }, &document)?;
+                outcome.goes_on = is_back || report.reverse;
+                self.desk().progress.set_reverse(report.reverse);
+                if !outcome.goes_on {
+                    self.advance(State::Completed, "cut over", None)?;
+                }
                 outcome.cutover = Some(document);
             }
         }
@@ -535,6 +568,7 @@ impl<'a> Runner<'a> {
         let progress = Progress::new();
         let mut desk = self.desk();
         (0..desk.retries).for_each(|_| progress.add_retry());
+        progress.set_reverse(desk.progress.snapshot().reverse);
         desk.progress = progress.clone();
         progress
     }

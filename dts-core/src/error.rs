@@ -657,6 +657,15 @@ impl Error {
         self
     }
 
+    /// Names the other side, for work that goes from the target to the source.
+    pub(crate) fn mirrored(mut self) -> Self {
+        self.0.side = self.0.side.map(|side| match side {
+            Side::Source => Side::Target,
+            Side::Target => Side::Source,
+        });
+        self
+    }
+
     /// Makes an [`ErrorKind::Internal`].
     pub fn internal(what: impl Into<String>) -> Self {
         ErrorKind::Internal { what: what.into() }.into()

@@ -290,6 +290,8 @@ pub struct ProgressSnapshot {
     pub applied_position: Option<Position>,
     /// Whether everything is copied and indexed, and all that the source had at one of the last two looks (a second apart) is applied.
     pub in_sync: bool,
+    /// The writers are on the target: changes go from there to the source.
+    pub reverse: bool,
 }
 
 impl ProgressSnapshot {
@@ -338,6 +340,7 @@ struct Shared {
     retries: AtomicU64,
     divergences: AtomicU64,
     in_sync: AtomicBool,
+    reverse: AtomicBool,
     positions: Mutex<(Option<Position>, Option<Position>)>,
     start_position: Mutex<Option<Position>>,
     rewrites: Mutex<Vec<String>>,
@@ -507,6 +510,11 @@ impl Progress {
         self.0.in_sync.store(in_sync, Ordering::Relaxed);
     }
 
+    /// Sets whether changes go from the target to the source.
+    pub fn set_reverse(&self, reverse: bool) {
+        self.0.reverse.store(reverse, Ordering::Relaxed);
+    }
+
     /// Takes everything at this moment.
     pub fn snapshot(&self) -> ProgressSnapshot {
         let tables: Vec<TableSnapshot> = lock(&self.0.tables)
@@ -580,6 +588,7 @@ impl Progress {
             source_position,
             applied_position,
             in_sync: self.0.in_sync.load(Ordering::Relaxed),
+            reverse: self.0.reverse.load(Ordering::Relaxed),
         }
     }
 }

@@ -14,6 +14,22 @@ pub const USER: &str = "app";
 /// Its password.
 pub const PASSWORD: &str = "app-secret";
 
+/// Returns whether the application could write on a server now; nothing is changed.
+pub fn can_write(server: &Server) -> bool {
+    let Ok(mut connection) = mysql::Conn::new(options(server)) else { return false };
+    connection.query_drop("DELETE FROM shop.log WHERE number < 0").is_ok()
+}
+
+fn options(server: &Server) -> mysql::OptsBuilder {
+    mysql::OptsBuilder::new()
+        .ip_or_hostname(Some("127.0.0.1"))
+        .tcp_port(server.port())
+        .prefer_socket(false)
+        .user(Some(USER))
+        .pass(Some(PASSWORD))
+        .db_name(Some("shop"))
+}
+
 /// Inserts numbers, one after another, into `shop.log (number BIGINT UNIQUE)`, until it is dropped or finished.
 #[derive(Debug)]
 pub struct Application {
@@ -38,13 +54,7 @@ impl Application {
     pub fn start_after(server: &Server, last: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(last));
-        let options = mysql::OptsBuilder::new()
-            .ip_or_hostname(Some("127.0.0.1"))
-            .tcp_port(server.port())
-            .prefer_socket(false)
-            .user(Some(USER))
-            .pass(Some(PASSWORD))
-            .db_name(Some("shop"));
+        let options = options(server);
         let thread = {
             let (stop, acknowledged) = (stop.clone(), acknowledged.clone());
             std::thread::spawn(move || {

@@ -1,36 +1,130 @@
-//! `dts cutover`: the writers go over to the target.
+//! `dts cutover` and `dts rollback`: the writers go over to the target, and back.
+use dts_core::checker::CheckMode;
+use dts_core::cutover::CutoverStep;
 use dts_core::data::GateKind;
 use dts_core::error::{Error, Result};
-use dts_core::migration::{Action, GateHook, Migration, State};
+use dts_core::migration::{Action, Migration, State};
 use dts_core::stop::StopToken;
 use serde_json::json;
 
 use super::ask::{self, Asked, Question, ask_or_take};
 use super::validate::read_task_file;
-use crate::args::{CutoverArgs, GateChoice};
+use crate::args::{CutoverArgs, GateChoice, RollbackArgs};
 use crate::config::account_passwords;
 use crate::engine::{CutoverWish, Engine};
 use crate::exit::ExitStatus;
 use crate::home::Home;
-use crate::hook::CommandHook;
 use crate::output::json::CutoverDocument;
 use crate::output::{Console, cutover, ending};
-use crate::runner::{Call, Job, Runner, Service};
+use crate::runner::{Call, Goal, Job, Runner, Service, What};
 use crate::signals;
 use crate::store::{Answer, Store};
 
+/// Which way the writers go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    There,
+    Back,
+}
+
+impl Way {
+    /// The command, which is also the kind of request.
+    fn name(self) -> &'static str {
+        match self {
+            Way::There => "cutover",
+            Way::Back => "rollback",
+        }
+    }
+
+    fn action(self) -> Action {
+        match self {
+            Way::There => Action::Cutover,
+            Way::Back => Action::Rollback,
+        }
+    }
+}
+
+/// What was typed, of either command.
+pub(super) struct HandoverArgs {
+    way: Way,
+    name: String,
+    gate: Option<GateChoice>,
+    wish: CutoverWish,
+    abort: bool,
+}
+
+impl HandoverArgs {
+    fn new(way: Way, name: String, gate: Option<GateChoice>, abort: bool, wish: CutoverWish) -> Self {
+        let (kind, hook) = match &gate {
+            Some(GateChoice::ReadOnly) => (GateKind::ReadOnly, None),
+            Some(GateChoice::LockAccounts) => (GateKind::LockAccounts, None),
+            Some(GateChoice::Hook(command)) => (GateKind::Hook, Some(command.clone())),
+            Some(GateChoice::None) | None => (GateKind::None, None),
+        };
+        HandoverArgs { way, name, gate, abort, wish: CutoverWish { gate: kind, hook, ..wish } }
+    }
+}
+
+impl TryFrom<CutoverArgs> for HandoverArgs {
+    type Error = Error;
+
+    fn try_from(args: CutoverArgs) -> Result<Self> {
+        let wish = CutoverWish {
+            gate: GateKind::None,
+            hook: None,
+            open_hook: args.open_hook,
+            reverse: args.reverse,
+            require_clean_check: false,
+            dry_run: args.dry_run,
+            max_lag_seconds: args.max_lag,
+            patience_seconds: args.patience,
+            keep: args.keep,
+            // The process that works on the task may be in another folder. The file travels by its name, never by what is in it.
+            passwords: args.passwords.as_deref().map(account_passwords::absolute).transpose()?,
+            ignore_accounts: args.ignore_accounts,
+        };
+        Ok(HandoverArgs::new(Way::There, args.name, args.gate, args.abort, wish))
+    }
+}
+
+impl From<RollbackArgs> for HandoverArgs {
+    fn from(args: RollbackArgs) -> Self {
+        let wish = CutoverWish {
+            gate: GateKind::None,
+            hook: None,
+            open_hook: args.open_hook,
+            reverse: false,
+            require_clean_check: false,
+            dry_run: args.dry_run,
+            max_lag_seconds: args.max_lag,
+            patience_seconds: args.patience,
+            keep: args.keep,
+            passwords: None,
+            ignore_accounts: false,
+        };
+        HandoverArgs::new(Way::Back, args.name, args.gate, args.abort, wish)
+    }
+}
+
 /// Asks the process that works on the task, or does it here when none does.
-pub(super) fn execute(args: &CutoverArgs, home: &Home, console: &Console) -> Result<ExitStatus> {
+pub(super) fn execute(args: &HandoverArgs, home: &Home, console: &Console) -> Result<ExitStatus> {
     let mut store = Store::open(home)?;
-    let name = args.name.as_str();
+    let (name, way, wish) = (args.name.as_str(), args.way, &args.wish);
     let stop = StopToken::new();
     signals::stop_on_signals(&stop, console, "stopping…")?;
     store.get(name)?;
     if args.abort {
         return abort(args, store, home, console, &stop);
     }
-    let wish = wish(args)?;
-    let question = Question { task: name, kind: "cutover", payload: &json!(wish), ends_work: !wish.dry_run };
+    if args.gate.is_none() {
+        return Err(Error::internal("a hand-over without a gate"));
+    }
+    let question = Question {
+        task: name,
+        kind: way.name(),
+        payload: &json!(wish),
+        ends_work: !wish.dry_run && !wish.reverse && way == Way::There,
+    };
     let lease = match ask_or_take(&question, &mut store, console, &stop)? {
         Asked::Answered(answer) => return Ok(ask::print(&answer, console)),
         Asked::Ours(lease) => lease,
@@ -38,68 +132,75 @@ pub(super) fn execute(args: &CutoverArgs, home: &Home, console: &Console) -> Res
     let task = store.get(name)?;
     // A call that died in the middle left the task so; it goes on.
     if task.state != State::Completing {
-        task.state.allow(Action::Cutover)?;
+        task.state.allow(way.action())?;
     }
     let file = read_task_file(&task.file, home, console)?;
     let migration = Migration::new(file.options.clone());
     if wish.dry_run {
-        let report =
-            Engine::cutover(&migration, &wish, true, &stop, &|step| console.text(&cutover::step(step)))?;
-        let document = CutoverDocument::new(name, &report);
+        let observer = |step: &CutoverStep| console.text(&cutover::step(step));
+        let wish = CutoverWish { require_clean_check: file.check.mode != CheckMode::None, ..wish.clone() };
+        let report = match way {
+            Way::There => Engine::cutover(&migration, &wish, true, &stop, &observer)?,
+            Way::Back => Engine::rollback(&migration, &wish, true, &stop, &observer)?,
+        };
+        let document = CutoverDocument::new(name, way == Way::Back, &report);
         drop(lease);
         return Ok(ask::print(&Answer::done(json!(document), cutover::done(&document)), console));
     }
-    let runner = Runner::new(Job::new(&file, &migration), store, lease, console, &stop)?;
-    let outcome = runner.cut_over(&wish)?;
-    drop(runner);
+    let runner = Runner::new(Job::new(&file, &migration), store, lease, console, &stop)?.until_back();
+    let outcome = runner.hand_over(if way == Way::Back { What::RollBack } else { What::CutOver }, wish)?;
     let (document, text) = ending::answer(name, State::Completed, &outcome);
-    Ok(ask::print(&Answer::done(document, text), console))
+    let answer = Answer::done(document, text);
+    if way == Way::Back || !outcome.goes_on {
+        drop(runner);
+        return Ok(ask::print(&answer, console));
+    }
+    // Nobody else does it: what is written on the target goes to the source as long as this process lives.
+    console.text(&answer.text);
+    console.note(&format!(
+        "{name}: the reverse channel runs here until rollback or complete; Ctrl-C pauses it, dts run goes on"
+    ));
+    let ended = runner.run(Goal::StayInSync);
+    drop(runner);
+    console.document(&answer.document);
+    match ended {
+        Ok(outcome) if outcome.ended_by != Some(What::Pause) => {
+            let state = Store::open(home)?.get(name)?.state;
+            console.text(&ending::answer(name, state, &outcome).1);
+            Ok(ExitStatus::Done)
+        }
+        Ok(_) => Ok(ExitStatus::Interrupted),
+        Err(error) if error.is_interrupted() => Ok(ExitStatus::Interrupted),
+        Err(error) => Err(error),
+    }
 }
 
-fn wish(args: &CutoverArgs) -> Result<CutoverWish> {
-    let gate = args.gate.clone().ok_or_else(|| Error::internal("a cut-over without a gate"))?;
-    let (gate, hook) = match gate {
-        GateChoice::ReadOnly => (GateKind::ReadOnly, None),
-        GateChoice::LockAccounts => (GateKind::LockAccounts, None),
-        GateChoice::Hook(command) => (GateKind::Hook, Some(command)),
-        GateChoice::None => (GateKind::None, None),
-    };
-    Ok(CutoverWish {
-        gate,
-        hook,
-        dry_run: args.dry_run,
-        max_lag_seconds: args.max_lag,
-        patience_seconds: args.patience,
-        keep: args.keep.clone(),
-        // The process that works on the task may be in another folder. The file travels by its name, never by what is in it.
-        passwords: args.passwords.as_deref().map(account_passwords::absolute).transpose()?,
-        ignore_accounts: args.ignore_accounts,
-    })
-}
-
-/// Takes back a cut-over whose process died.
+/// Takes back a hand-over whose process died.
 fn abort(
-    args: &CutoverArgs,
+    args: &HandoverArgs,
     mut store: Store,
     home: &Home,
     console: &Console,
     stop: &StopToken,
 ) -> Result<ExitStatus> {
-    let name = args.name.as_str();
-    let lease = store.take_lease(name, "cutover --abort", stop)?;
+    let (name, way) = (args.name.as_str(), args.way);
+    let doing = if way == Way::There { "cutover --abort" } else { "rollback --abort" };
+    let lease = store.take_lease(name, doing, stop)?;
     let task = store.get(name)?;
     let file = read_task_file(&task.file, home, console)?;
-    let hook = match &args.gate {
-        Some(GateChoice::Hook(command)) => Some(CommandHook { command }),
-        _ => None,
-    };
-    Migration::new(file.options).take_back_cutover(hook.as_ref().map(|hook| hook as &dyn GateHook), stop)?;
+    let migration = Migration::new(file.options);
+    args.wish.with_hooks(&|_| {}, |hooks| match way {
+        Way::There => migration.take_back_cutover(hooks, stop),
+        Way::Back => migration.take_back_rollback(hooks, stop),
+    })?;
     if task.state == State::Completing {
-        store.advance(name, State::Paused, "the cut-over was taken back", None)?;
+        store.advance(name, State::Paused, &format!("the {} was taken back", way.name()), None)?;
     }
     drop(lease);
+    let side = if way == Way::There { "source" } else { "target" };
     let text = format!(
-        "{name}: the cut-over was taken back; applications write on the source.\nnext: dts run or dts resume {name}"
+        "{name}: the {} was taken back; applications write on the {side}.\nnext: dts run or dts resume {name}",
+        way.name()
     );
     Ok(ask::print(&Answer::done(json!({ "task": name, "taken_back": true }), text), console))
 }
@@ -107,22 +208,51 @@ fn abort(
 /// `--dry-run` beside the applier of the process that works on the task.
 pub(crate) struct CutoverLook;
 
+/// The same of a rollback.
+pub(crate) struct RollbackLook;
+
 impl Service for CutoverLook {
     fn kind(&self) -> &'static str {
-        "cutover"
+        Way::There.name()
     }
 
     fn allow(&self, state: State) -> Result<()> {
-        if state == State::Running { Ok(()) } else { state.allow(Action::Cutover) }
+        allow_look(Way::There, state)
     }
 
     fn serve(&self, call: &mut Call<'_>) -> Result<Answer> {
-        let wish = CutoverWish::from_json(call.payload)?;
-        let report = call.engine.cutover(&wish, false, call.stop, &|_| {})?;
-        for step in &report.steps {
-            call.say(&cutover::step(step));
-        }
-        let document = CutoverDocument::new(call.task, &report);
-        Ok(Answer::done(json!(document), cutover::done(&document)))
+        serve_look(Way::There, call)
     }
+}
+
+impl Service for RollbackLook {
+    fn kind(&self) -> &'static str {
+        Way::Back.name()
+    }
+
+    fn allow(&self, state: State) -> Result<()> {
+        allow_look(Way::Back, state)
+    }
+
+    fn serve(&self, call: &mut Call<'_>) -> Result<Answer> {
+        serve_look(Way::Back, call)
+    }
+}
+
+fn allow_look(way: Way, state: State) -> Result<()> {
+    if state == State::Running { Ok(()) } else { state.allow(way.action()) }
+}
+
+fn serve_look(way: Way, call: &mut Call<'_>) -> Result<Answer> {
+    let mut wish = CutoverWish::from_json(call.payload)?;
+    wish.require_clean_check = call.check.mode != CheckMode::None;
+    let report = match way {
+        Way::There => call.engine.cutover(&wish, false, call.stop, &|_| {})?,
+        Way::Back => call.engine.rollback(&wish, false, call.stop, &|_| {})?,
+    };
+    for step in &report.steps {
+        call.say(&cutover::step(step));
+    }
+    let document = CutoverDocument::new(call.task, way == Way::Back, &report);
+    Ok(Answer::done(json!(document), cutover::done(&document)))
 }

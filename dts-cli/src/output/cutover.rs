@@ -17,13 +17,15 @@ pub(crate) fn step(step: &CutoverStep) -> String {
 /// Returns how it ended and what is next.
 pub(crate) fn done(document: &CutoverDocument) -> String {
     let task = &document.task;
+    let (command, opened, closed) =
+        if document.back { ("rollback", "source", "target") } else { ("cutover", "target", "source") };
     if document.dry_run {
-        return format!("{task}: nothing was changed. Next: dts cutover {task} without --dry-run");
+        return format!("{task}: nothing was changed. Next: dts {command} {task} without --dry-run");
     }
-    let mut text = format!("{task}: the target is open");
+    let mut text = format!("{task}: the {opened} is open");
     match document.write_stop_seconds {
         Some(seconds) => text.push_str(&format!("; writes stopped for {seconds:.3} s")),
-        None => text.push_str("; an earlier call had closed the source"),
+        None => text.push_str(&format!("; an earlier call had closed the {closed}")),
     }
     let mut line = |name: &str, value: &str| text.push_str(&format!("\n  {name:<16} {value}"));
     line("source position", document.source_position.as_deref().unwrap_or("-"));
@@ -31,6 +33,16 @@ pub(crate) fn done(document: &CutoverDocument) -> String {
     for rewrite in &document.rewrites {
         line("rewritten", rewrite);
     }
-    text.push_str("\nnext: start the application against the target; the source stays closed");
+    text.push_str(&match (document.back, document.reverse) {
+        (true, _) => format!(
+            "\nnext: start the application against the source; the target stays closed and follows it again as long as the task runs \
+             (dts run, dts resume {task})"
+        ),
+        (false, true) => format!(
+            "\nnext: start the application against the target; the source stays closed and follows it as long as the task runs. \
+             To come back: dts rollback {task}; to stay: dts complete {task}"
+        ),
+        (false, false) => "\nnext: start the application against the target; the source stays closed".to_owned(),
+    });
     text
 }

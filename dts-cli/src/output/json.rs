@@ -74,6 +74,8 @@ pub(crate) struct StatusDocument {
     pub(crate) allowed_actions: Vec<String>,
     pub(crate) next_action: String,
     pub(crate) error: Option<ErrorDocument>,
+    /// The writers are on the target, and changes go from there to the source.
+    pub(crate) reverse: bool,
 }
 
 /// What applies changes; counted since the run began.
@@ -391,16 +393,22 @@ impl CompletionDocument {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CutoverDocument {
     pub(crate) task: String,
+    /// It was the way back.
+    #[serde(default)]
+    pub(crate) back: bool,
+    /// There is a reverse channel now.
+    #[serde(default)]
+    pub(crate) reverse: bool,
     /// Nothing was changed.
     pub(crate) dry_run: bool,
     /// An earlier call had begun it.
     pub(crate) resumed: bool,
     pub(crate) steps: Vec<CutoverStepDocument>,
-    /// Where the source was after its last write.
+    /// Where the source was after its last write; of the way back, when it was opened.
     pub(crate) source_position: Option<String>,
-    /// The target's own position when it was opened.
+    /// The target's own position when it was opened; of the way back, after its last write.
     pub(crate) target_position: Option<String>,
-    /// From the first refused write on the source until the target was open; null when another call closed the gate.
+    /// From the first refused write on the one side until the other was open; null when another call closed the gate.
     pub(crate) write_stop_seconds: Option<f64>,
     pub(crate) rewrites: Vec<String>,
 }
@@ -415,7 +423,7 @@ pub(crate) struct CutoverStepDocument {
 
 impl CutoverDocument {
     /// Takes what a cut-over reports.
-    pub(crate) fn new(task: &str, report: &CutoverReport) -> Self {
+    pub(crate) fn new(task: &str, back: bool, report: &CutoverReport) -> Self {
         let step = |step: &CutoverStep| CutoverStepDocument {
             name: step.name.name().to_owned(),
             saw: step.saw.clone(),
@@ -423,6 +431,8 @@ impl CutoverDocument {
         };
         CutoverDocument {
             task: task.to_owned(),
+            back,
+            reverse: report.reverse,
             dry_run: report.dry_run,
             resumed: report.resumed,
             steps: report.steps.iter().map(step).collect(),

@@ -21,6 +21,10 @@ pub(crate) fn next_action(task: &Task, document: &StatusDocument, conclusion: Op
         State::ReadyToComplete => in_sync(name, document, conclusion),
         State::Retrying => "wait: it is tried again by itself".to_owned(),
         State::Pausing | State::Stopping | State::Completing => "wait until this is done".to_owned(),
+        State::Paused if document.reverse => format!(
+            "the application is on the target; its changes wait there for the reverse channel: dts run {file} here, or dts resume {name} \
+             for a worker"
+        ),
         State::Paused => format!("go on: dts run {file} here, or dts resume {name} for a worker"),
         State::Failed => {
             let go_on = format!("dts run {file} here, or dts resume {name} for a worker");
@@ -42,6 +46,11 @@ pub(crate) fn next_action(task: &Task, document: &StatusDocument, conclusion: Op
 
 fn in_sync(name: &str, document: &StatusDocument, conclusion: Option<&str>) -> String {
     let lag = document.lag_seconds.map_or(String::new(), |lag| format!(", lag {lag:.1} s"));
+    if document.reverse {
+        return format!(
+            "the application is on the target, and its changes go to the source{lag}. Next: dts rollback {name} or dts complete {name}"
+        );
+    }
     if conclusion == Some("different") {
         return format!(
             "in sync{lag}, but the last check found differences. Look again: dts check {name} --mode full"

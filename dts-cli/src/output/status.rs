@@ -49,11 +49,15 @@ pub(crate) fn document(task: &Task, conclusion: Option<&str>) -> StatusDocument 
         .collect();
     if task.state == State::Running && document.step.as_deref() == Some(Step::InSync.name()) {
         // Behind for a moment: these begin with catching up.
-        let ends = [Action::Cutover, Action::Complete].map(Action::name);
+        let ends = [Action::Cutover, Action::Rollback, Action::Complete].map(Action::name);
         document
             .allowed_actions
             .extend(ends.into_iter().filter(|name| args::has_command(name)).map(ToOwned::to_owned));
     }
+    // After a cut-over with a reverse channel there is another way to go.
+    let impossible: &[Action] =
+        if document.reverse { &[Action::Cutover, Action::Stop] } else { &[Action::Rollback] };
+    document.allowed_actions.retain(|name| !impossible.iter().any(|action| action.name() == name));
     document.error.clone_from(&task.error);
     document.next_action = next_action(task, &document, conclusion);
     document
@@ -255,6 +259,7 @@ pub(crate) fn of_progress(view: &View<'_>) -> StatusDocument {
         eta_seconds: rates.eta.map(|eta| eta.as_secs()),
         lag_seconds: snapshot.lag.map(seconds),
         lag_bytes: snapshot.lag_bytes,
+        reverse: snapshot.reverse,
         spool_bytes: snapshot.spool_bytes,
         start_position: snapshot.start_position.as_ref().map(Position::to_string),
         source_position: snapshot.source_position.as_ref().map(Position::to_string),

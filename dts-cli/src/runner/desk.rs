@@ -215,7 +215,7 @@ impl Runner<'_> {
         let state = match ending.what {
             What::Pause => State::Pausing,
             What::Stop => State::Stopping,
-            What::Complete { .. } | What::CutOver => State::Completing,
+            What::Complete { .. } | What::CutOver | What::RollBack => State::Completing,
         };
         // A validation is only broken off; what it leads to is seen at its end.
         if self.desk().state != State::Validating {

@@ -1,6 +1,6 @@
 //! What a runner does when another process asks: see [`request`](crate::store::request) for the way it comes.
 //!
-//! `set` is done at once. `pause`, `stop`, `complete` and `cutover` end the present round of work and are answered when the task is where
+//! `set` is done at once. `pause`, `stop`, `complete`, `cutover` and `rollback` end the present round of work and are answered when the task is where
 //! it was wanted. Everything else is a [`Service`], done in a thread beside the work.
 use std::thread::Scope;
 
@@ -29,6 +29,8 @@ pub(crate) enum What {
     },
     /// The writers go over to the target.
     CutOver,
+    /// The writers come back to the source.
+    RollBack,
 }
 
 /// Why a round of work is ended, and who waits for it.
@@ -97,6 +99,9 @@ impl Runner<'_> {
             "cutover" if request.payload["dry_run"] != true => {
                 self.end_for(What::CutOver, Action::Cutover, &request, snapshot)
             }
+            "rollback" if request.payload["dry_run"] != true => {
+                self.end_for(What::RollBack, Action::Rollback, &request, snapshot)
+            }
             "set" => self.set(&request.payload).map(Some),
             kind => match services().iter().find(|service| service.kind() == kind) {
                 Some(service) => self.begin_service(scope, *service, request).map(|()| None),
@@ -127,7 +132,7 @@ impl Runner<'_> {
         };
         // Behind for a moment, but past the copy: completing and cutting over begin with catching up.
         let is_behind = state == State::Running && snapshot.step == Some(Step::InSync);
-        if !(matches!(action, Action::Complete | Action::Cutover) && is_behind) {
+        if !(matches!(action, Action::Complete | Action::Cutover | Action::Rollback) && is_behind) {
             state.allow(action)?;
         }
         if let Some(busy) = busy {

@@ -6,7 +6,7 @@ use dts_core::stop::StopToken;
 use serde_json::Value;
 
 use crate::commands::check::CheckService;
-use crate::commands::cutover::CutoverLook;
+use crate::commands::cutover::{CutoverLook, RollbackLook};
 use crate::engine::Engine;
 use crate::store::{Answer, RequestId, Store};
 
@@ -69,5 +69,5 @@ impl Call<'_> {
 
 /// Returns every service there is.
 pub(crate) fn services() -> &'static [&'static dyn Service] {
-    &[&CheckService, &CutoverLook]
+    &[&CheckService, &CutoverLook, &RollbackLook]
 }

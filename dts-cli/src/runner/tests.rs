@@ -28,6 +28,7 @@ struct Scripted {
     asked: Mutex<Vec<Until>>,
     completions: Mutex<Vec<Result<CompletionReport>>>,
     cutovers: Mutex<Vec<Result<CutoverReport>>>,
+    rollbacks: Mutex<Vec<Result<CutoverReport>>>,
 }
 
 impl Scripted {
@@ -63,6 +64,11 @@ impl Scripted {
 
     fn cuts_over(self, result: Result<CutoverReport>) -> Self {
         lock(&self.cutovers).push(result);
+        self
+    }
+
+    fn rolls_back(self, result: Result<CutoverReport>) -> Self {
+        lock(&self.rollbacks).push(result);
         self
     }
 
@@ -111,6 +117,16 @@ impl Engine for Scripted {
         _: &dyn Fn(&CutoverStep),
     ) -> Result<CutoverReport> {
         lock(&self.cutovers).remove(0)
+    }
+
+    fn rollback(
+        &self,
+        _: &CutoverWish,
+        _: bool,
+        _: &StopToken,
+        _: &dyn Fn(&CutoverStep),
+    ) -> Result<CutoverReport> {
+        lock(&self.rollbacks).remove(0)
     }
 
     fn end(&self, _: &StopToken) -> Result<Remains> {
@@ -456,10 +472,15 @@ fn a_cut_over_ends_the_task_or_leaves_it_syncing() {
     let wish = CutoverWish {
         gate: GateKind::Hook,
         hook: Some("true".into()),
+        open_hook: None,
+        reverse: false,
+        require_clean_check: false,
         dry_run: false,
         max_lag_seconds: 1,
         patience_seconds: 1,
         keep: Vec::new(),
+        passwords: None,
+        ignore_accounts: false,
         passwords: None,
         ignore_accounts: false,
     };
@@ -474,6 +495,45 @@ fn a_cut_over_ends_the_task_or_leaves_it_syncing() {
     assert_eq!(outcome.unwrap().ended_by, Some(What::CutOver));
     assert_eq!(place.state(), State::Completed);
     assert_eq!(lock(&engine.asked).len(), 2, "it went on applying");
+}
+
+/// With a reverse channel the same process goes on, in the other direction, until the writers come back or the task is completed.
+#[test]
+fn a_reverse_channel_goes_on_where_the_task_ran() {
+    let place = Place::new("full-and-incremental");
+    let mut reversed = CutoverReport::default();
+    reversed.reverse = true;
+    let engine = pass()
+        .stays_in_sync()
+        .cuts_over(Ok(reversed))
+        .stays_in_sync()
+        .rolls_back(Ok(CutoverReport::default()))
+        .stays_in_sync()
+        .completes(Ok(CompletionReport::default()));
+    let wish = CutoverWish {
+        gate: GateKind::ReadOnly,
+        hook: None,
+        open_hook: None,
+        reverse: true,
+        require_clean_check: false,
+        dry_run: false,
+        max_lag_seconds: 1,
+        patience_seconds: 1,
+        keep: Vec::new(),
+    };
+    let (outcome, (there, back, done)) = place.during(&engine, || {
+        let there = place.ask("cutover", &json!(wish));
+        place.wait_for(State::ReadyToComplete);
+        let back = place.ask("rollback", &json!(wish));
+        place.wait_for(State::ReadyToComplete);
+        (there, back, place.ask("complete", &json!({})))
+    });
+    assert_eq!((there.exit, back.exit, done.exit), (0, 0, 0));
+    assert!(there.text.contains("dts rollback shop"), "{}", there.text);
+    assert!(back.text.contains("the source is open"), "{}", back.text);
+    assert_eq!(outcome.unwrap().ended_by, Some(What::Complete { immediately: false }));
+    assert_eq!(place.state(), State::Completed);
+    assert_eq!(lock(&engine.asked).len(), 3);
 }
 
 #[test]

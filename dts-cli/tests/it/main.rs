@@ -11,6 +11,7 @@ mod faults;
 mod flow;
 mod program;
 mod report;
+mod rollback;
 mod run;
 mod usage;
 mod validate;

@@ -20,6 +20,7 @@ use crate::sql::statement::StatementKind;
 use crate::stop::StopToken;
 
 use super::change::{Change, Span, TransactionPart};
+use super::loop_guard::LoopGuard;
 use super::prepared::{HeldBack, Prepared};
 use super::schema_change::{LoggedChange, SchemaChange};
 use super::tables::{MappedTable, Tables};
@@ -51,6 +52,7 @@ pub(super) trait Outlet {
 pub(super) struct Intake<'a> {
     tables: Tables<'a>,
     stop: &'a StopToken,
+    guard: LoopGuard,
     group: Option<Group>,
     /// XA transactions that are prepared and not ended.
     prepared: Prepared,
@@ -73,6 +75,8 @@ struct Group {
     handed_over: usize,
     /// A part was handed over.
     begun: bool,
+    /// It was made by our own channel in the opposite direction: it is left out.
+    is_ours: bool,
     /// Savepoints with the number of changes before them.
     savepoints: Vec<(String, usize)>,
     /// The events so far of an XA transaction.
@@ -82,10 +86,11 @@ struct Group {
 }
 
 impl<'a> Intake<'a> {
-    pub(super) fn new(tables: Tables<'a>, stop: &'a StopToken) -> Self {
+    pub(super) fn new(tables: Tables<'a>, guard: LoopGuard, stop: &'a StopToken) -> Self {
         Intake {
             tables,
             stop,
+            guard,
             group: None,
             prepared: Prepared::default(),
             file: String::new(),
@@ -133,6 +138,11 @@ impl<'a> Intake<'a> {
         }
         // Before every statement there is one: it is not taken apart again when it is known.
         if raw.header.event_type == EventType::TableMap {
+            if self.guard.is_on()
+                && let Event::TableMap(map) = Event::parse(raw)?
+            {
+                self.guard.map(&map)?;
+            }
             return self.tables.map(raw.body);
         }
         match Event::parse(raw)? {
@@ -143,6 +153,7 @@ impl<'a> Intake<'a> {
             Event::TransactionPayload(payload) => self.payload(&payload, out),
             Event::Rotate(rotate) => {
                 self.tables.forget_numbers();
+                self.guard.forget_numbers();
                 (self.file, self.offset) = (rotate.file, rotate.position);
                 Ok(())
             }
@@ -192,6 +203,7 @@ impl<'a> Intake<'a> {
             bytes: 0,
             handed_over: 0,
             begun: false,
+            is_ours: false,
             savepoints: Vec::new(),
             held_back: None,
             prepared: None,
@@ -321,6 +333,12 @@ impl<'a> Intake<'a> {
                 ErrorKind::BinlogDamaged { what: "row changes outside of a transaction".into() }.into()
             );
         };
+        if !group.is_ours && self.guard.marks(rows)? {
+            group.leave_out()?;
+        }
+        if group.is_ours {
+            return Ok(());
+        }
         let Some(MappedTable { table, decoder }) =
             self.tables.mapped(rows.table_id, &group.span, self.stop)?
         else {
@@ -359,6 +377,20 @@ impl<'a> Intake<'a> {
 }
 
 impl Group {
+    /// It is one of ours: nothing of it is carried back.
+    fn leave_out(&mut self) -> Result<()> {
+        if self.begun {
+            return Err(Error::from(ErrorKind::BinlogEvent {
+                what: "a transaction that dts itself had made, so large that its beginning was taken for an application's".into(),
+            })
+            .with_hint("Nothing of it was carried back. It must not be in this stretch of the log at all: report it."));
+        }
+        self.is_ours = true;
+        self.changes.clear();
+        self.bytes = 0;
+        Ok(())
+    }
+
     fn set_savepoint(&mut self, name: &str) {
         self.savepoints.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
         self.savepoints.push((name.to_owned(), self.handed_over + self.changes.len()));

@@ -32,6 +32,7 @@ mod dag;
 mod engine;
 mod epoch;
 mod intake;
+mod loop_guard;
 mod options;
 mod prepared;
 mod queue;
@@ -44,6 +45,8 @@ mod window;
 mod worker;
 
 pub use options::{BinlogApplyOptions, EngineChoice, OnDivergence};
+
+use std::collections::BTreeSet;
 
 use crate::data::GtidSet;
 use crate::error::{ErrorKind, Result, Stage};
@@ -89,6 +92,10 @@ pub struct BinlogApplier<'a> {
     objects: ObjectKinds,
     options: BinlogApplyOptions,
     spool: Option<&'a Spool>,
+    /// Who applies in the opposite direction, by their names in the ledger.
+    opposite: Vec<String>,
+    /// Databases of the log whose definitions must not change.
+    frozen: BTreeSet<String>,
 }
 
 impl<'a> BinlogApplier<'a> {
@@ -109,6 +116,8 @@ impl<'a> BinlogApplier<'a> {
             objects: ObjectKinds::default(),
             options: BinlogApplyOptions::default(),
             spool: None,
+            opposite: Vec::new(),
+            frozen: BTreeSet::new(),
         }
     }
 
@@ -131,6 +140,21 @@ impl<'a> BinlogApplier<'a> {
     #[must_use]
     pub fn reading_from(mut self, spool: &'a Spool) -> Self {
         self.spool = Some(spool);
+        self
+    }
+
+    /// Leaves out what a channel in the opposite direction has written; `task`: its name in the ledger.
+    #[must_use]
+    pub fn without_changes_of(mut self, task: impl Into<String>) -> Self {
+        self.opposite.push(task.into());
+        self
+    }
+
+    /// Ends with [`SchemaChange`](crate::error::ErrorKind::SchemaChange) at a change of any definition in these databases of the log,
+    /// instead of carrying it.
+    #[must_use]
+    pub fn refusing_schema_changes(mut self, databases: BTreeSet<String>) -> Self {
+        self.frozen = databases;
         self
     }
 

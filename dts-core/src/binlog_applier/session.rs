@@ -16,6 +16,7 @@ use super::dag::DagEngine;
 use super::engine::Engine;
 use super::epoch::EpochEngine;
 use super::intake::{Intake, Outlet, Taken};
+use super::loop_guard::LoopGuard;
 use super::queue::{EventQueue, Received};
 use super::rules::Rules;
 use super::schema_change::{KnownTables, LoggedChange, SchemaChanger};
@@ -115,6 +116,7 @@ impl<'a> Session<'a> {
         Ok(Session {
             intake: Intake::new(
                 Tables::new(applier.target, applier.transform, known, applier.source.facts().logs_cascades()),
+                LoopGuard::new(applier.opposite.clone()),
                 stop,
             ),
             apply: Apply {
@@ -300,6 +302,14 @@ impl Outlet for Apply<'_> {
     }
 
     fn statement(&mut self, statement: &LoggedChange<'_>, committed_at: SystemTime) -> Result<Taken> {
+        if !self.applier.frozen.is_empty() {
+            let allowed = self.changer.refuse_in(&self.applier.frozen, statement);
+            if allowed.is_err() {
+                // What is before it is carried all the same.
+                self.engine.drain(&mut self.coordinator)?;
+            }
+            return allowed.map(|()| Taken::Skipped);
+        }
         let Some(prepared) = self.changer.prepare(statement)? else { return Ok(Taken::Skipped) };
         // A barrier: everything before is durable, nothing after has begun.
         self.engine.drain(&mut self.coordinator)?;

@@ -23,6 +23,7 @@
 //! Text is compared as bytes: the same text in another character set is different.
 mod alignment;
 mod journal;
+mod keys;
 mod options;
 mod plan;
 mod progress;
@@ -37,6 +38,7 @@ mod window;
 mod writers;
 
 pub use alignment::{AppliedPosition, CheckpointPosition, NothingApplies};
+pub use keys::{CountReport, KeyCheck, RowKeys};
 pub use options::{CheckMethod, CheckMode, CheckOptions, TablePair};
 pub use progress::{CheckCounts, CheckProgress};
 pub use report::{CheckReport, ColumnValues, Conclusion, Difference, DifferenceKind, TableCheck};

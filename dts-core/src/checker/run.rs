@@ -162,7 +162,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Reads what the tables of both sides are.
-    fn schemas(&self, pairs: &[&TablePair], stop: &StopToken) -> Result<Schemas> {
+    pub(super) fn schemas(&self, pairs: &[&TablePair], stop: &StopToken) -> Result<Schemas> {
         let read = |connection: &mut Connection, facts: &ServerFacts, side: Side| {
             let name = |pair: &TablePair| match side {
                 Side::Source => pair.source.clone(),

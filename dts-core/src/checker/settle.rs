@@ -59,7 +59,7 @@ use crate::stop::StopToken;
 /// Rows of a chunk that are fetched one by one at a time; a larger chunk is cut into buckets. About 150 bytes each.
 const FETCH_ROWS_MAX: u64 = 100_000;
 /// Rows looked up by key in one statement.
-const LOOKUP_ROWS: usize = 200;
+pub(super) const LOOKUP_ROWS: usize = 200;
 /// Rows that share a round.
 const ROUND_ROWS: usize = 2_000;
 /// Moving rows that are watched while a round waits, and how many of their versions are remembered.
@@ -191,7 +191,8 @@ impl Settler<'_> {
         Ok(settled)
     }
 
-    fn settle_parts(
+    /// Settles the rows of some parts of one table, each with the position that its findings belong to.
+    pub(super) fn settle_parts(
         &self,
         sessions: &mut Sessions,
         parts: &[(usize, Rows<'_>)],

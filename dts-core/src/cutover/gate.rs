@@ -16,6 +16,8 @@ use crate::server::{Flavor, ServerFacts, ServerVersion, is_system_account};
 use crate::sql::quote;
 use crate::wire::Connection;
 
+/// What a server calls the user of a session that has not logged in yet.
+const LOGGING_IN: &str = "unauthenticated user";
 /// How long `SET GLOBAL read_only` waits for statements that are running, in seconds. It holds up new writes meanwhile.
 const READ_ONLY_PATIENCE: u64 = 5;
 
@@ -219,7 +221,8 @@ impl<'a> Gate<'a> {
                         && !matches!(session.command.as_str(), "Binlog Dump" | "Binlog Dump GTID" | "Daemon"))
             })
             .collect();
-        for session in &mut sessions {
+        // Whose session it will be is not known yet; it may be ours.
+        for session in sessions.iter_mut().filter(|session| !session.is_logging_in()) {
             session.user.clone_from(known.entry(session.id).or_insert_with(|| session.user.clone()));
         }
         Ok(sessions)
@@ -251,6 +254,13 @@ pub struct AppSession {
     pub seconds: u64,
 }
 
+impl AppSession {
+    /// Returns whether nobody knows yet whose it is.
+    pub fn is_logging_in(&self) -> bool {
+        self.user == LOGGING_IN
+    }
+}
+
 impl std::fmt::Display for AppSession {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} '{}' from {}", self.id, self.user, self.host)?;
@@ -261,12 +271,12 @@ impl std::fmt::Display for AppSession {
     }
 }
 
-/// Ends sessions. One that is gone meanwhile is as good.
+/// Ends sessions. One that is gone meanwhile is as good; one that is still logging in may be ours and is left alone.
 ///
 /// # Errors
 /// What the server answered; a hint when the account may not.
 pub(crate) fn end_sessions(connection: &mut Connection, sessions: &[AppSession]) -> Result<()> {
-    for session in sessions {
+    for session in sessions.iter().filter(|session| !session.is_logging_in()) {
         match connection.execute(format!("KILL {}", session.id), "ending a session") {
             // 1094: no such session.
             Err(error) if error.server_error().is_some_and(|server| server.code == 1094) => {}

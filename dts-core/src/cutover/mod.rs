@@ -17,6 +17,7 @@
 //! in between leaves both sides closed and the journal says so; running the cut-over again goes on.
 pub(crate) mod counters;
 pub(crate) mod gate;
+pub(crate) mod touched;
 
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ pub struct CutoverOptions {
     pub passwords: AccountPasswords,
     /// Go on although applications' accounts cannot log in on the target.
     pub ignore_accounts: bool,
+    /// Refuse to begin without a check of all rows that found both sides equal. Default off.
+    pub require_clean_check: bool,
+    /// Let what is written on the target afterwards go to the source, so that there is a way back. Default off.
+    pub reverse: bool,
     /// End the sessions that are left once the gate is closed. Default on with the gates that dts closes itself.
     pub end_sessions: bool,
 }
@@ -60,6 +65,8 @@ impl CutoverOptions {
             keep: Vec::new(),
             passwords: AccountPasswords::default(),
             ignore_accounts: false,
+            require_clean_check: false,
+            reverse: false,
             end_sessions: matches!(gate, GateKind::ReadOnly | GateKind::LockAccounts),
         }
     }
@@ -86,7 +93,9 @@ pub enum StepName {
     Counters,
     /// Creates triggers and events.
     Objects,
-    /// Opens the target.
+    /// Begins the reverse channel.
+    Reverse,
+    /// Opens the other side.
     Open,
 }
 
@@ -103,6 +112,7 @@ impl StepName {
             StepName::Verify => "verify",
             StepName::Counters => "counters",
             StepName::Objects => "objects",
+            StepName::Reverse => "reverse",
             StepName::Open => "open",
         }
     }
@@ -129,12 +139,57 @@ pub struct CutoverReport {
     pub resumed: bool,
     /// Nothing was changed.
     pub dry_run: bool,
-    /// The source's position after its last write.
+    /// There is a reverse channel now.
+    pub reverse: bool,
+    /// The source's position after its last write; of a way back, when it was opened.
     pub source_position: Option<String>,
-    /// The target's own position when it was opened.
+    /// The target's own position when it was opened; of a way back, after its last write.
     pub target_position: Option<String>,
-    /// From the first refused write on the source until the target was open; `None` when another run closed the gate.
+    /// From the first refused write on the one side until the other was open; `None` when another run closed the gate.
     pub write_stop: Option<Duration>,
     /// What is different on the target and why.
     pub rewrites: Vec<String>,
 }
+
+/// The points of a cut-over that [`Hooks::passing`](crate::migration::Hooks::passing) is told, in order: between each two of them
+/// something is changed. A test ends the process at each.
+pub const POINTS: &[&str] = &[
+    "preflight",
+    "begun",
+    "gate",
+    "sessions",
+    "end_position",
+    "drain",
+    "verify",
+    "drained",
+    "counters",
+    "completing",
+    "objects",
+    "reverse",
+    "opening",
+    "ended",
+    "opened",
+    "open",
+];
+
+/// The same of a way back.
+pub const POINTS_BACK: &[&str] = &[
+    "preflight",
+    "begun",
+    "gate",
+    "sessions",
+    "end_position",
+    "drain",
+    "verify",
+    "drained",
+    "counters",
+    "completing",
+    "objects",
+    "opening",
+    "dropped",
+    "taken_over",
+    "opened",
+    "ended",
+    "done",
+    "open",
+];

@@ -126,9 +126,11 @@ impl Migration {
         match task.phase {
             Phase::Ended => return Err(refused("completed or stopped", "nothing, the task has ended")),
             Phase::Completing => {}
+            Phase::Reversed => return self.complete_reversed(&ends, begun, stop, progress),
             Phase::InSync => {
                 ends.ledger.create_schema(&mut target)?;
                 refuse_in_cutover(&self.options.name, "complete", &mut target)?;
+                refuse_in_rollback(&self.options.name, "complete", &mut target)?;
                 if !immediately {
                     receiver::beside(&self.options, &ends, &task, stop, progress, |spool, stop| {
                         self.catch_up(&ends, spool, &mut target, stop, progress)
@@ -167,6 +169,42 @@ impl Migration {
             counters,
             rewrites,
             elapsed: begun.elapsed(),
+        })
+    }
+
+    /// Ends the reverse channel: the application stays on the target. The source stays closed, its triggers are there again.
+    fn complete_reversed(
+        &self,
+        ends: &Ends,
+        begun: Instant,
+        stop: &StopToken,
+        progress: &Progress,
+    ) -> Result<CompletionReport> {
+        let mut target = ends.target.control(stop)?;
+        refuse_in_rollback(&self.options.name, "complete", &mut target)?;
+        let channel = self.channel(ends, stop)?;
+        let mut source = channel.ends.target.control(stop)?;
+        let mut not_applied = GtidSet::new();
+        if channel.phase(stop)?.is_some() {
+            lock(&channel.ends.ledger, &mut source, stop)?;
+            let carried = channel.ends.ledger.checkpoint(&mut source)?.applied;
+            not_applied = server::gtid_executed(&mut target)?.subtract(&carried);
+        }
+        let rewrites = channel.restore_triggers(stop)?.rewrites;
+        channel.forget(stop)?;
+        ends.ledger.set_phase(&mut target, Phase::Ended)?;
+        progress.set_step(Step::InSync, StepState::Done);
+        let applied = ends.ledger.checkpoint(&mut target)?.applied;
+        log::info!("the reverse channel ended; not carried to the source: {not_applied}");
+        Ok(CompletionReport {
+            source_position: server::binlog_position(&mut source, ends.source.facts())?
+                .map(|text| text.parse())
+                .transpose()?,
+            applied_position: Some(Position::Gtid(applied).shown(ends.source.facts().log_name())),
+            target_position: server::binlog_position(&mut target, ends.target.facts())?,
+            rewrites,
+            elapsed: begun.elapsed(),
+            ..CompletionReport::default()
         })
     }
 
@@ -234,6 +272,14 @@ impl Migration {
         }
         ledger.create_schema(&mut control)?;
         refuse_in_cutover(&self.options.name, "stop", &mut control)?;
+        if ledger.task(&mut control)?.is_some_and(|task| task.phase == Phase::Reversed) {
+            return Err(ErrorKind::IllegalState {
+                action: "stop".into(),
+                state: "cut over, with a reverse channel to the source".into(),
+                allowed: "complete (the application stays on the target), rollback".into(),
+            }
+            .into());
+        }
         lock(&ledger, &mut control, stop)?;
         let remains = remains(&ledger, &mut control)?;
         ledger.set_phase(&mut control, Phase::Ended)?;
@@ -312,6 +358,25 @@ fn refuse_in_cutover(task: &str, action: &str, target: &mut Connection) -> Resul
         allowed: "cutover (goes on), cutover --abort (opens the source again)".into(),
     }
     .into())
+}
+
+/// In the middle of the way back, and after it, the target is closed for its applications, and only a rollback or a cut-over knows
+/// how to open it.
+fn refuse_in_rollback(task: &str, action: &str, target: &mut Connection) -> Result<()> {
+    let Some(row) = CutoverJournal::of_rollback(task).read(target)? else { return Ok(()) };
+    let (state, allowed) = if row.phase == CutoverPhase::Done {
+        (
+            "back on the source, with the target closed for applications by the rollback",
+            "cutover (opens it), stop",
+        )
+    } else {
+        (
+            "in the middle of the way back, with the target closed for applications",
+            "rollback (goes on), rollback --abort (opens the target again)",
+        )
+    };
+    Err(ErrorKind::IllegalState { action: action.into(), state: state.into(), allowed: allowed.into() }
+        .into())
 }
 
 fn remains(ledger: &Ledger, control: &mut Connection) -> Result<Remains> {

@@ -6,16 +6,20 @@
 mod accounts;
 mod cutover;
 mod ending;
+mod handover;
 mod options;
 mod receiver;
+mod reverse;
+mod rollback;
 mod state;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 pub use crate::transform::ObjectKinds;
-pub use cutover::GateHook;
 pub use ending::{CleanReport, CompletionReport, RemainingTable, Remains};
+pub use handover::{GateHook, Hooks};
 pub use options::MigrationOptions;
 pub use state::{Action, State};
 
@@ -23,7 +27,7 @@ use crate::accounts::AccountReport;
 use crate::binlog_applier::{ApplyMode, ApplyUntil, BinlogApplier};
 use crate::checker::{
     AppliedPosition, CheckMode, CheckOptions, CheckProgress, CheckReport, Checker, CheckpointPosition,
-    NothingApplies, StructureChecker, TablePair, WritersReport, WritersSearch,
+    Conclusion, NothingApplies, StructureChecker, TablePair, WritersReport, WritersSearch,
 };
 use crate::data::{GtidSet, LogOffsets, Position};
 use crate::error::{Error, ErrorKind, Result, Side};
@@ -35,7 +39,7 @@ use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::Structure;
 use crate::target::ledger::{Ledger, Phase, TableRow, TaskRow};
-use crate::target::{TargetEndpoint, watch_mark};
+use crate::target::{TargetEndpoint, clean_check, watch_mark};
 use crate::transform::Transform;
 use crate::validator::{TaskType, ValidationReport, Validator, ValidatorOptions};
 
@@ -168,14 +172,22 @@ impl Migration {
             }
             .into());
         }
+        if phase == Phase::Reversed {
+            return self.check_reversed(&ends, options, apply_here, stop, progress);
+        }
         let pairs = table_pairs(&ends, stop)?;
         let (still, checkpoint) =
             (NothingApplies, CheckpointPosition::new(&ends.target, self.options.name.clone(), stop));
         let applies = phase < Phase::Completing;
         let applied: &dyn AppliedPosition = if applies { &checkpoint } else { &still };
         let check = |stop: &StopToken| -> Result<CheckReport> {
+            let since =
+                if applies { Some(server::gtid_committed(&mut ends.source.control(stop)?)?) } else { None };
             let mut report = Checker::new(&ends.source, &ends.target, pairs, options.clone(), applied)
                 .run(stop, progress)?;
+            if let Some(since) = since {
+                self.note_check(&ends, &options, &report, since, stop)?;
+            }
             if options.mode != CheckMode::None {
                 let structure = StructureChecker {
                     source: &ends.source,
@@ -194,16 +206,60 @@ impl Migration {
             }
             Ok(report)
         };
-        self.beside_applier(&ends, applies && apply_here, stop, check)
+        self.beside_applier(&ends, applies && apply_here, (stop, &stop.child()), check)
+    }
+
+    /// Writes down what a check of all tables found: a hand-over compares what was touched since.
+    fn note_check(
+        &self,
+        ends: &Ends,
+        options: &CheckOptions,
+        report: &CheckReport,
+        since: GtidSet,
+        stop: &StopToken,
+    ) -> Result<()> {
+        let compares_values = matches!(report.mode, CheckMode::Full | CheckMode::Partial);
+        // What an earlier run of the same check had found equal may have changed before this one began.
+        let is_whole = options.tables.is_none() && report.chunks_resumed == 0;
+        if !compares_values || !is_whole || report.conclusion == Conclusion::Incomplete {
+            return Ok(());
+        }
+        let mode = if report.mode == CheckMode::Full { "full" } else { "partial" };
+        let is_clean = report.conclusion == Conclusion::Same;
+        let mut target = ends.target.control(stop)?;
+        clean_check::write(&mut target, &self.options.name, is_clean, mode, &Position::Gtid(since))
+    }
+
+    /// As [`check`](Self::check), along with the reverse channel: its source is the task's target.
+    fn check_reversed(
+        &self,
+        there: &Ends,
+        mut options: CheckOptions,
+        apply_here: bool,
+        stop: &StopToken,
+        progress: &CheckProgress,
+    ) -> Result<CheckReport> {
+        let channel = self.channel(there, stop)?;
+        let ends = &channel.ends;
+        let pairs = channel.pairs();
+        if let Some(tables) = &mut options.tables {
+            *tables = tables.iter().map(|table| there.transform.route.target_of(table)).collect();
+        }
+        let applied = CheckpointPosition::new(&ends.target, ends.ledger.task_name(), stop);
+        channel.beside(&self.options.apply, apply_here, (stop, &stop.child()), |stop| {
+            Checker::new(&ends.source, &ends.target, pairs, options, &applied)
+                .run(stop, progress)
+                .map_err(Error::mirrored)
+        })
     }
 
     /// Does `work` while changes are applied beside it; with `apply_here` in a thread of this call, without it another process
-    /// is expected to apply. The applier ends with the work, and the work with the applier.
+    /// is expected to apply. See [`beside`].
     fn beside_applier<T>(
         &self,
         ends: &Ends,
         apply_here: bool,
-        stop: &StopToken,
+        (stop, applying): (&StopToken, &StopToken),
         work: impl FnOnce(&StopToken) -> Result<T>,
     ) -> Result<T> {
         if !apply_here {
@@ -212,7 +268,7 @@ impl Migration {
         let task = ends.ledger.task(&mut ends.target.control(stop)?)?;
         let task = task.ok_or_else(|| Error::internal("a task that applies has no row"))?;
         receiver::beside(&self.options, ends, &task, stop, &Progress::new(), |spool, stop| {
-            self.with_applier(ends, spool, stop, work)
+            self.with_applier(ends, spool, (stop, applying), work)
         })
     }
 
@@ -220,38 +276,21 @@ impl Migration {
         &self,
         ends: &Ends,
         spool: Option<&Spool>,
-        stop: &StopToken,
+        (stop, applying): (&StopToken, &StopToken),
         work: impl FnOnce(&StopToken) -> Result<T>,
     ) -> Result<T> {
-        let beside = stop.child();
-        std::thread::scope(|scope| {
-            let applier = scope.spawn(|| {
-                let mut applier = BinlogApplier::new(
-                    &ends.source,
-                    &ends.target,
-                    &ends.ledger,
-                    &ends.transform,
-                    ApplyMode::Strict,
-                )
-                .with_objects(self.options.objects)
-                .with_options(self.options.apply.clone());
-                if let Some(spool) = spool {
-                    applier = applier.reading_from(spool);
-                }
-                let ended = applier.run(&ApplyUntil::Stopped, &beside, &Progress::new());
-                // Without an applier the work would wait in vain.
-                beside.stop();
-                ended
-            });
-            let done = work(&beside);
-            beside.stop();
-            let applied = applier.join().map_err(|_| Error::internal("the applier panicked"))?;
-            match (done, applied) {
-                // The applier's end is the cause when it was not asked to stop.
-                (Err(error), Err(cause)) if error.is_interrupted() && !cause.is_interrupted() => Err(cause),
-                (done, _) => done,
+        let apply = |stop: &StopToken| {
+            let mut applier = self.applier(ends, ApplyMode::Strict);
+            if let Some(spool) = spool {
+                applier = applier.reading_from(spool);
             }
-        })
+            applier.run(&ApplyUntil::Stopped, stop, &Progress::new()).map(drop)
+        };
+        beside(stop, applying, apply, work)
+    }
+
+    fn applier<'e>(&self, ends: &'e Ends, mode: ApplyMode) -> BinlogApplier<'e> {
+        applier(&self.options, ends, mode)
     }
 
     /// Looks who else wrote on the target since the task got in sync, or since the last check.
@@ -284,6 +323,10 @@ impl Migration {
         progress.set_log_name(ends.source.facts().log_name());
         let (task, resumed) = self.begin(&ends, stop)?;
         progress.set_start_position(task.start_position.clone());
+        progress.set_reverse(task.phase == Phase::Reversed);
+        if task.phase == Phase::Reversed {
+            return self.run_reverse(&ends, until, stop, progress);
+        }
         let steps = |spool: Option<&Spool>, stop: &StopToken| {
             let mut run = Run {
                 options: &self.options,
@@ -573,15 +616,7 @@ impl Run<'_> {
     }
 
     fn apply(&self, mode: ApplyMode, until: &ApplyUntil) -> Result<()> {
-        let mut applier = BinlogApplier::new(
-            &self.ends.source,
-            &self.ends.target,
-            &self.ends.ledger,
-            &self.ends.transform,
-            mode,
-        )
-        .with_objects(self.options.objects)
-        .with_options(self.options.apply.clone());
+        let mut applier = applier(self.options, self.ends, mode);
         if let Some(spool) = self.spool {
             applier = applier.reading_from(spool);
         }
@@ -636,6 +671,58 @@ impl Run<'_> {
 
     fn set_phase(&self, phase: Phase) -> Result<()> {
         self.ends.ledger.set_phase(&mut self.ends.target.control(self.stop)?, phase)
+    }
+}
+
+/// Joins what applies the source's changes on the target. What the task's reverse channel wrote on the source is left out.
+fn applier<'e>(options: &MigrationOptions, ends: &'e Ends, mode: ApplyMode) -> BinlogApplier<'e> {
+    let uuid = ends.target.facts().server_uuid().unwrap_or_default();
+    BinlogApplier::new(&ends.source, &ends.target, &ends.ledger, &ends.transform, mode)
+        .with_objects(options.objects)
+        .with_options(options.apply.clone())
+        .without_changes_of(reverse::channel_name(&options.name, uuid))
+}
+
+/// Does `work` while `apply` runs in a thread of this call. The work ends with the applier, and the applier with the work, or
+/// when the work stops `applying`: what the applier meets after that is of no matter.
+fn beside<T>(
+    stop: &StopToken,
+    applying: &StopToken,
+    apply: impl FnOnce(&StopToken) -> Result<()> + Send,
+    work: impl FnOnce(&StopToken) -> Result<T>,
+) -> Result<T> {
+    let working = stop.child();
+    std::thread::scope(|scope| {
+        // Also when the work panics: the scope would wait for the applier for ever.
+        let _end = StopOnDrop(applying);
+        let applier = scope.spawn(|| {
+            let ended = apply(applying);
+            if !applying.is_stopped() {
+                // Without an applier the work would wait in vain.
+                working.stop();
+            }
+            ended
+        });
+        let done = work(&working);
+        let was_wanted = !applying.is_stopped();
+        applying.stop();
+        let applied = applier.join().map_err(|_| Error::internal("the applier panicked"))?;
+        match (done, applied) {
+            // The applier's end is the cause when it was not asked to stop.
+            (Err(error), Err(cause)) if was_wanted && error.is_interrupted() && !cause.is_interrupted() => {
+                Err(cause)
+            }
+            (done, _) => done,
+        }
+    })
+}
+
+/// Stops a token when it goes out of sight.
+struct StopOnDrop<'a>(&'a StopToken);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 

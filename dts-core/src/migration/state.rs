@@ -185,7 +185,7 @@ impl State {
             Stopping => &[Stopped, Running, Paused, Failed],
             Stopped | Completed => &[],
             // An interrupted completion is taken up by the next one; one that is refused because the source is still being
-            // written changes nothing.
+            // written changes nothing. After a cut-over with a reverse channel, and after the way back, changes go on.
             Completing => &[Completed, Running, Paused, Failed],
             Failed => &[Validating, Queued, Running, Stopping, Completing],
         }
@@ -207,9 +207,9 @@ impl State {
         Err(self.refuse(format!("become {next}")))
     }
 
-    /// Returns what an operator may ask for in this state.
+    /// Returns what an operator may ask for in this state. Whether there is a way back only the task's journal knows.
     pub fn allowed_actions(self) -> &'static [Action] {
-        use Action::{Check, Complete, Cutover, Pause, Resume, Run, Stop, Submit, Validate};
+        use Action::{Check, Complete, Cutover, Pause, Resume, Rollback, Run, Stop, Submit, Validate};
         match self {
             State::Created | State::ValidationFailed => &[Validate, Run, Stop],
             State::Validated => &[Validate, Submit, Run, Stop],
@@ -217,8 +217,10 @@ impl State {
             State::Pausing | State::Stopping | State::Completing => &[],
             State::Scheduled | State::Queued => &[Run, Pause, Stop],
             State::Running | State::Retrying => &[Pause, Stop, Check],
-            State::ReadyToComplete => &[Pause, Stop, Check, Cutover, Complete],
-            State::Paused | State::Failed => &[Validate, Run, Resume, Stop, Check, Cutover, Complete],
+            State::ReadyToComplete => &[Pause, Stop, Check, Cutover, Rollback, Complete],
+            State::Paused | State::Failed => {
+                &[Validate, Run, Resume, Stop, Check, Cutover, Rollback, Complete]
+            }
             State::Stopped => &[],
             State::Completed => &[Check],
         }

@@ -13,6 +13,7 @@
 mod anew;
 mod definer;
 mod events;
+mod hold;
 mod index_build;
 mod object;
 mod programs;
@@ -36,6 +37,7 @@ use crate::target::ledger::{CopyState, Deferred, Ledger, TableRow};
 use crate::transform::{ObjectKinds, Transform};
 use crate::wire::Connection;
 
+pub use hold::RestoreReport;
 pub use removal::drop_created;
 
 /// Creates what rows are loaded into.

@@ -144,7 +144,12 @@ impl<'a> ObjectMaker<'a> {
         Ok(answer)
     }
 
-    fn run_under_its_collation(&mut self, planned: &Planned, text: &str) -> Result<Option<ServerError>> {
+    /// Runs an object's text as it was run when it was made. Returns the server's answer when it refuses it.
+    pub(super) fn run_under_its_collation(
+        &mut self,
+        planned: &Planned,
+        text: &str,
+    ) -> Result<Option<ServerError>> {
         let definition = &planned.definition;
         let wanted = self.names.collation(&definition.context.database_collation);
         let usual = self.default_collation(&planned.target.database)?;
@@ -185,7 +190,7 @@ impl<'a> ObjectMaker<'a> {
     }
 
     /// Reads an object's text and puts the target's names into it; `None` when it cannot be had, which is noted.
-    fn text_of(&mut self, planned: &Planned, change: Option<Change>) -> Result<Option<String>> {
+    pub(super) fn text_of(&mut self, planned: &Planned, change: Option<Change>) -> Result<Option<String>> {
         let definition = &planned.definition;
         let shown = match catalog::show_create_object(&mut self.source, definition.kind, &definition.name) {
             Ok(Some(shown)) => shown,

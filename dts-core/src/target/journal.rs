@@ -4,6 +4,11 @@
 //! What a step is about to change is written down before it is changed, and a phase is written down when it is reached. So
 //! whoever reads the row after a crash knows at least what may have been changed, and resolves the rest by looking at the
 //! servers. Phases only go forward; a cut-over that is taken back has its row removed, last.
+//!
+//! # The way back
+//! A cut-over and a rollback have a row each, both on the target. A row that is [`Done`](CutoverPhase::Done) says which side is
+//! closed, and by what: a cut-over's the source, a rollback's the target. Whoever opens that side again removes the row in the
+//! same transaction that ends its own. So between two of them there is exactly one row.
 use crate::data::{GateRecord, Position};
 use crate::error::{Error, Result};
 use crate::sql::quote;
@@ -12,9 +17,9 @@ use crate::wire::Connection;
 use super::ledger::SCHEMA;
 
 /// The table, for [`Ledger::create_schema`](super::ledger::Ledger::create_schema).
-pub(super) const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS `__dts__`.`cutover` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
-     phase VARCHAR(32) NOT NULL, gate LONGTEXT NOT NULL, end_position LONGTEXT, opened_position LONGTEXT, begun_at TIMESTAMP \
-     NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (task)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
+pub(super) const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS `__dts__`.`cutover` (task VARCHAR(80) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, \
+     phase VARCHAR(32) NOT NULL, gate LONGTEXT NOT NULL, end_position LONGTEXT, opened_position LONGTEXT, channel VARCHAR(64), verified_position LONGTEXT, \
+     begun_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (task)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
 
 /// How far a cut-over is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -69,6 +74,10 @@ pub struct CutoverRow {
     pub end_position: Option<Position>,
     /// The opened side's own position when it was opened, as the server prints it.
     pub opened_position: Option<String>,
+    /// The name of the reverse channel in the ledger on the source; `None` without one.
+    pub channel: Option<String>,
+    /// The gated side's position up to which touched rows were compared before the gate was closed.
+    pub verified_position: Option<Position>,
 }
 
 /// The journal of one task's cut-over.
@@ -83,13 +92,18 @@ impl CutoverJournal {
         CutoverJournal { task: task.into() }
     }
 
+    /// As [`new`](Self::new), for the task's way back.
+    pub fn of_rollback(task: &str) -> Self {
+        CutoverJournal { task: rollback_name(task) }
+    }
+
     /// Reads the row; `None` when no cut-over has begun, or it was taken back.
     ///
     /// # Errors
     /// What the target answered, or a row that cannot be read.
     pub fn read(&self, connection: &mut Connection) -> Result<Option<CutoverRow>> {
         let sql = format!(
-            "SELECT phase, gate, end_position, opened_position FROM `__dts__`.`cutover` WHERE task = {}",
+            "SELECT phase, gate, end_position, opened_position, channel, verified_position FROM `__dts__`.`cutover` WHERE task = {}",
             self.literal()
         );
         let Some(row) = connection.query_row(sql, "reading the cut-over's row")? else { return Ok(None) };
@@ -104,20 +118,34 @@ impl CutoverJournal {
                 .map(|text| text.parse().map_err(|error: Error| unreadable(&error)))
                 .transpose()?,
             opened_position: row.text(3).map(Into::into),
+            channel: row.text(4).map(Into::into),
+            verified_position: row
+                .text(5)
+                .map(|text| text.parse().map_err(|error: Error| unreadable(&error)))
+                .transpose()?,
         }))
     }
 
-    /// Writes down what closing the gate is about to change.
+    /// Writes down what closing the gate is about to change, the name of the reverse channel if there is to be one, and
+    /// up to where touched rows were compared.
     ///
     /// # Errors
     /// What the target answered; 1062 when another process just did the same.
-    pub fn begin(&self, connection: &mut Connection, gate: &GateRecord) -> Result<()> {
+    pub fn begin(
+        &self,
+        connection: &mut Connection,
+        gate: &GateRecord,
+        channel: Option<&str>,
+        verified: Option<&Position>,
+    ) -> Result<()> {
         let gate = serde_json::to_string(gate).map_err(|error| Error::internal(error.to_string()))?;
         let sql = format!(
-            "INSERT INTO `__dts__`.`cutover` (task, phase, gate) VALUES ({}, '{}', {})",
+            "INSERT INTO `__dts__`.`cutover` (task, phase, gate, channel, verified_position) VALUES ({}, '{}', {}, {}, {})",
             self.literal(),
             CutoverPhase::Gating.name(),
-            quote::string_literal(&gate)
+            quote::string_literal(&gate),
+            channel.map_or("NULL".to_owned(), quote::string_literal),
+            verified.map_or("NULL".to_owned(), |position| quote::string_literal(&position.to_string())),
         );
         connection.execute(sql, "writing down the gate").map(drop)
     }
@@ -151,15 +179,17 @@ impl CutoverJournal {
         self.update(connection, CutoverPhase::Opening, "opened_position", position)
     }
 
-    /// Writes down that the other side is open.
+    /// Writes down that the other side is open, and removes the row that said that it was closed, if there is one.
     ///
     /// # Errors
     /// What the target answered.
-    pub fn done(&self, connection: &mut Connection) -> Result<()> {
+    pub fn done(&self, connection: &mut Connection, undone: &CutoverJournal) -> Result<()> {
         let sql = format!(
-            "UPDATE `__dts__`.`cutover` SET phase = '{}' WHERE task = {}",
+            "BEGIN; UPDATE `__dts__`.`cutover` SET phase = '{}' WHERE task = {}; DELETE FROM `__dts__`.`cutover` WHERE task = \
+             {}; COMMIT",
             CutoverPhase::Done.name(),
-            self.literal()
+            self.literal(),
+            undone.literal()
         );
         connection.execute(sql, "recording the cut-over's phase").map(drop)
     }
@@ -192,4 +222,18 @@ impl CutoverJournal {
     fn literal(&self) -> String {
         quote::string_literal(&self.task)
     }
+}
+
+fn rollback_name(task: &str) -> String {
+    // Not a character of a task's name.
+    format!("{task}:rollback")
+}
+
+/// Builds the statement that removes all rows of a task.
+pub(super) fn forget_statement(task: &str) -> String {
+    format!(
+        "DELETE FROM `__dts__`.`cutover` WHERE task IN ({}, {})",
+        quote::string_literal(task),
+        quote::string_literal(&rollback_name(task))
+    )
 }

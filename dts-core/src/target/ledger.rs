@@ -37,7 +37,7 @@ pub const SCHEMA: &str = "__dts__";
 /// Highest number of an apply worker, whatever is configured.
 pub const WORKERS_MAX: u32 = 64;
 
-/// Which phase of the flow a task has reached; never goes back.
+/// Which phase of the flow a task has reached. It goes back only when a cut-over is taken back, and by the way back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Phase {
     /// Tables are being created.
@@ -52,18 +52,22 @@ pub enum Phase {
     InSync,
     /// Triggers and events are being created: from here on no change may be applied any more, it would fire them.
     Completing,
+    /// The writers are on the target, and the reverse channel carries their changes to the source. A way back leads to
+    /// [`InSync`](Self::InSync).
+    Reversed,
     /// The task was completed or stopped: nothing more is applied.
     Ended,
 }
 
 impl Phase {
-    const ALL: [Phase; 7] = [
+    const ALL: [Phase; 8] = [
         Phase::Structure,
         Phase::FullLoad,
         Phase::CatchUp,
         Phase::IndexBuild,
         Phase::InSync,
         Phase::Completing,
+        Phase::Reversed,
         Phase::Ended,
     ];
 
@@ -76,6 +80,7 @@ impl Phase {
             Phase::IndexBuild => "index_build",
             Phase::InSync => "in_sync",
             Phase::Completing => "completing",
+            Phase::Reversed => "reversed",
             Phase::Ended => "ended",
         }
     }
@@ -807,20 +812,13 @@ impl Ledger {
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
         let task = self.literal();
-        let sql: Vec<String> = [
-            "chunk",
-            "table_copy",
-            "object",
-            "ddl",
-            "apply_window",
-            "checkpoint",
-            "cutover",
-            "account",
-            "task",
-        ]
-        .iter()
-        .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
-        .collect();
+        let tables =
+            ["chunk", "table_copy", "object", "ddl", "apply_window", "checkpoint", "account", "task"];
+        let sql: Vec<String> = tables
+            .iter()
+            .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))
+            .chain([super::journal::forget_statement(&self.task)])
+            .collect();
         connection.execute(format!("BEGIN; {}; COMMIT", sql.join("; ")), "removing the task's rows").map(drop)
     }
 

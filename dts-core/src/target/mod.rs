@@ -5,8 +5,10 @@
 //! - [`journal`]: how far a cut-over is;
 //! - [`account_journal`]: what was carried of accounts.
 pub mod account_journal;
+pub mod clean_check;
 pub mod deferred;
 mod endpoint;
+pub mod held_triggers;
 pub mod journal;
 pub mod ledger;
 pub mod repair_mark;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dts_core::accounts::{AccountEntry, AccountReport, AccountResult, AccountState, LoginOutcome};
 use dts_core::cutover::{CutoverOptions, CutoverStep, StepName};
 use dts_core::data::{Account, GateKind};
-use dts_core::migration::{Migration, MigrationOptions, Until};
+use dts_core::migration::{Hooks, Migration, MigrationOptions, Until};
 use dts_core::progress::Progress;
 use dts_core::stop::StopToken;
 use dts_core::target::account_journal::{AccountJournal, AccountRecord};
@@ -507,7 +507,7 @@ fn a_cut_over_needs_accounts_that_can_log_in() {
     run(&migration, Until::Synced);
     let cutover = |options: &CutoverOptions| {
         let observer = |step: &CutoverStep| eprintln!("{:12} {:?}", step.name.name(), step.saw);
-        migration.cutover(options, None, true, &StopToken::new(), &observer)
+        migration.cutover(options, Hooks::telling(&observer), true, &StopToken::new())
     };
     let mut options = CutoverOptions::new(GateKind::LockAccounts);
     let error = cutover(&options).unwrap_err().to_string();

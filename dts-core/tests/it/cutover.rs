@@ -3,15 +3,16 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use dts_core::checker::{CheckOptions, CheckProgress, Conclusion};
 use dts_core::cutover::{CutoverOptions, CutoverReport, CutoverStep, StepName};
 use dts_core::data::GateKind;
 use dts_core::error::{ErrorKind, Result};
-use dts_core::migration::{GateHook, Migration, Until};
+use dts_core::migration::{GateHook, Hooks, Migration, Until};
 use dts_core::stop::StopToken;
 use dts_testbed::{Application, Server};
 use mysql::prelude::Queryable;
 
-use crate::support::{Generation, Pair, run};
+use crate::support::{Generation, Pair, run, wait_until};
 
 fn prepare(pair: &Pair) {
     pair.source.exec(
@@ -34,7 +35,7 @@ fn synced(pair: &Pair) -> Migration {
 
 fn cutover(migration: &Migration, options: &CutoverOptions) -> Result<CutoverReport> {
     let observer = |step: &CutoverStep| eprintln!("{:12} {:?} {:?}", step.name.name(), step.took, step.saw);
-    migration.cutover(options, None, true, &StopToken::new(), &observer)
+    migration.cutover(options, Hooks::telling(&observer), true, &StopToken::new())
 }
 
 fn numbers(server: &Server) -> (u64, u64, u64) {
@@ -83,7 +84,7 @@ fn nothing_acknowledged_is_lost(generation: Generation, gate: GateKind) {
     assert!(again.resumed);
     assert_eq!(again.source_position, report.source_position);
     assert_eq!(again.target_position, report.target_position);
-    let error = migration.take_back_cutover(None, &StopToken::new()).unwrap_err();
+    let error = migration.take_back_cutover(Hooks::telling(&|_| {}), &StopToken::new()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::IllegalState { .. }), "{error}");
 }
 
@@ -127,7 +128,12 @@ fn cutover_is_taken_back_when_sessions_are_left() {
     let hook = Counting::default();
     let seen = RefCell::new(Vec::new());
     let error = migration
-        .cutover(&options, Some(&hook), true, &StopToken::new(), &|step| seen.borrow_mut().push(step.name))
+        .cutover(
+            &options,
+            Hooks { gate: Some(&hook), ..Hooks::telling(&|step| seen.borrow_mut().push(step.name)) },
+            true,
+            &StopToken::new(),
+        )
         .unwrap_err();
     let text = error.to_string();
     assert_eq!(*seen.borrow(), [StepName::Preflight, StepName::Gate], "{text}");
@@ -158,4 +164,98 @@ fn cutover_is_taken_back_when_sessions_are_left() {
     let acknowledged = app.finish();
     assert!(numbers(&pair.target).1 >= acknowledged);
     assert_eq!(numbers(&pair.target), numbers(&pair.source));
+}
+
+/// Changes a row on the target alone, when the gate is closed and the source's last change has come.
+struct Corrupting<'p>(&'p Pair);
+
+impl GateHook for Corrupting<'_> {
+    fn close(&self) -> Result<Vec<String>> {
+        self.0.source.exec("UPDATE shop.t SET v = 'last' WHERE id = 7");
+        wait_until("the last change is applied", || {
+            self.0.target.query_one::<u64>("SELECT COUNT(*) FROM shop.t WHERE id = 7 AND v = 'last'") == 1
+        });
+        self.0.target.exec("UPDATE shop.t SET v = 'wrong' WHERE id = 7");
+        Ok(Vec::new())
+    }
+
+    fn open(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+}
+
+/// What was touched since the last clean check is compared while nobody may write; a difference stops the cut-over.
+#[test]
+fn cutover_compares_what_was_touched_since_the_last_clean_check() {
+    for generation in [Generation::Old, Generation::New] {
+        let pair = Pair::start(generation);
+        pair.source.exec(
+            "CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY, v VARCHAR(20)) DEFAULT CHARSET=utf8mb4; \
+             CREATE TABLE shop.`text key` (a CHAR(10), b DATETIME(3), c DECIMAL(6,2), d BINARY(3), e ENUM('x','y'), v INT, PRIMARY KEY \
+             (a, b, c, d, e)) DEFAULT CHARSET=utf8mb4; CREATE TABLE shop.keyless (v INT)",
+        );
+        let values: Vec<String> = (1..=100).map(|id| format!("({id}, 'v{id}')")).collect();
+        pair.source.exec(&format!("INSERT INTO shop.t VALUES {}", values.join(", ")));
+        let migration = synced(&pair);
+        let mut options = CutoverOptions::new(GateKind::Hook);
+        options.require_clean_check = true;
+        let corrupting = Corrupting(&pair);
+        let try_it = |options: &CutoverOptions| {
+            let seen = RefCell::new(Vec::new());
+            let observer = |step: &CutoverStep| {
+                eprintln!("{:12} {:?} {:?}", step.name.name(), step.took, step.saw);
+                seen.borrow_mut().push(step.clone());
+            };
+            let hooks = Hooks { gate: Some(&corrupting), ..Hooks::telling(&observer) };
+            let outcome = migration.cutover(options, hooks, true, &StopToken::new());
+            (outcome, seen.into_inner())
+        };
+        let (outcome, _) = try_it(&options);
+        let error = outcome.unwrap_err();
+        assert!(error.to_string().contains("no check has found both sides equal"), "{error}");
+
+        let check = || {
+            migration
+                .check(CheckOptions::default(), true, &StopToken::new(), &CheckProgress::new())
+                .unwrap()
+                .conclusion
+        };
+        assert_eq!(check(), Conclusion::Same);
+        // Rows of every kind of key; three of them are there twice, before and after.
+        pair.source.exec(
+            "UPDATE shop.t SET v = 'touched' WHERE id BETWEEN 11 AND 30; DELETE FROM shop.t WHERE id = 31; \
+             INSERT INTO shop.`text key` VALUES ('ä', '2024-02-29 00:00:00.5', -1.5, 'ab', 'y', 1), ('Z', '2024-01-01', 0, '', 'x', 2); \
+             UPDATE shop.`text key` SET a = 'ö' WHERE v = 1",
+        );
+        let (outcome, steps) = try_it(&options);
+        let error = outcome.unwrap_err();
+        assert!(error.to_string().contains("both sides differ: 1 rows of shop.t"), "{error}");
+        assert!(error.hint().contains("opened again"), "{}", error.hint());
+        let names: Vec<_> = steps.iter().map(|step| step.name).collect();
+        assert_eq!(names.last(), Some(&StepName::Drain), "{names:?}");
+        assert!(
+            steps[0].saw.iter().any(|line| line.contains("24 touched rows compared")),
+            "{:?}",
+            steps[0].saw
+        );
+
+        // The next one finds it before anything is closed.
+        let (outcome, steps) = try_it(&options);
+        assert!(
+            outcome.unwrap_err().to_string().contains("both sides differ: 1 rows of shop.t")
+                && steps.is_empty()
+        );
+        assert_eq!(check(), Conclusion::Different);
+        let (outcome, steps) = try_it(&options);
+        assert!(outcome.unwrap_err().to_string().contains("found differences") && steps.is_empty());
+        pair.target.exec("UPDATE shop.t SET v = 'last' WHERE id = 7");
+        assert_eq!(check(), Conclusion::Same);
+        let report = cutover(&migration, &CutoverOptions::new(GateKind::ReadOnly)).unwrap();
+        let verify = report.steps.iter().find(|step| step.name == StepName::Verify).unwrap();
+        assert!(
+            verify.saw.iter().any(|line| line.contains("3 tables counted: 101 rows")),
+            "{:?}",
+            verify.saw
+        );
+    }
 }

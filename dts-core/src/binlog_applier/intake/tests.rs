@@ -12,6 +12,7 @@ fn group(changes: usize) -> Group {
         bytes: 0,
         handed_over: 0,
         begun: false,
+        is_ours: false,
         savepoints: Vec::new(),
         held_back: None,
         prepared: None,

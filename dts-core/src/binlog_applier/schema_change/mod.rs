@@ -28,6 +28,7 @@
 //! that look as before mean that it was not run, because it alone can have changed them, and a server of 8.0 or later
 //! makes it as a whole or not at all. Statements that leave the same when they are run twice are run again. Where
 //! neither is sure (two tables that look alike are swapped, and the account may not see InnoDB's numbers) the operator is asked.
+mod frozen;
 mod journal;
 mod known;
 mod plan;

@@ -1,0 +1,196 @@
+//! Comparing single rows that are known by their keys, quickly: what a hand-over does with the rows that were touched lately.
+//!
+//! Connections and plans are made once; after that a comparison costs two statements for each 200 rows. How rows are judged
+//! is `settle.rs`'s business, whether anything applies meanwhile or not.
+use super::alignment::{Alignment, AppliedPosition};
+use super::plan::{Facts, TablePlan, find};
+use super::report::{CheckReport, TableCheck};
+use super::sessions::{Methods, Sessions};
+use super::settle::{LOOKUP_ROWS, Settled, Settler};
+use super::{CheckMethod, CheckMode, CheckOptions, Checker, NothingApplies, TablePair};
+use crate::data::TableName;
+use crate::error::{Result, Side, Stage};
+use crate::server::ServerFacts;
+use crate::source::SourceEndpoint;
+use crate::sql::digest::{Content, Identity, Rows};
+use crate::sql::select::KeyRange;
+use crate::stop::StopToken;
+use crate::target::TargetEndpoint;
+use std::time::Duration;
+
+/// Rows that share one wait for the applier.
+const BATCH_ROWS: usize = 4_000;
+
+/// Rows of one table, by their keys.
+#[derive(Clone)]
+pub struct RowKeys {
+    /// The table's name on the source.
+    pub table: TableName,
+    /// The names of the key's columns.
+    pub columns: Vec<String>,
+    /// The cells of each key, as the source would send them as text.
+    pub keys: Vec<Vec<Vec<u8>>>,
+}
+
+/// What counting rows came to.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CountReport {
+    /// Tables that were counted.
+    pub tables: usize,
+    /// Rows in them on the source.
+    pub rows: u64,
+    /// Tables that are too large to be counted now.
+    pub left_out: usize,
+    /// Tables with their numbers of rows on the source and on the target, where these differ.
+    pub different: Vec<(TableName, u64, u64)>,
+}
+
+/// Compares rows by key, with connections that stay open.
+pub struct KeyCheck {
+    sessions: Sessions,
+    source_facts: ServerFacts,
+    plans: Vec<(TablePair, std::result::Result<TablePlan, String>)>,
+    patience: Duration,
+}
+
+impl KeyCheck {
+    /// Connects and plans the comparison of these tables.
+    ///
+    /// # Errors
+    /// A server that cannot be reached.
+    pub fn open(
+        source: &SourceEndpoint,
+        target: &TargetEndpoint,
+        pairs: Vec<TablePair>,
+        patience: Duration,
+        stop: &StopToken,
+    ) -> Result<Self> {
+        let opened = || -> Result<Self> {
+            let checker =
+                Checker::new(source, target, pairs.clone(), CheckOptions::default(), &NothingApplies);
+            let all: Vec<&TablePair> = pairs.iter().collect();
+            let (sources, targets) = checker.schemas(&all, stop)?;
+            let facts = Facts { source: source.facts(), target: target.facts() };
+            let plans = pairs
+                .iter()
+                .map(|pair| {
+                    let plan = find(pair, &sources, &targets).and_then(|(source, target)| {
+                        TablePlan::new(0, &facts, source, target, Content::Values)
+                    });
+                    (pair.clone(), plan)
+                })
+                .collect();
+            let methods = Methods::find(CheckMethod::Digest, source, target, stop)?;
+            let sessions = Sessions::open(source, target, methods, stop)?;
+            Ok(KeyCheck { sessions, source_facts: source.facts().clone(), plans, patience })
+        };
+        opened().map_err(|error| error.in_stage(Stage::Check))
+    }
+
+    /// Compares rows, along with whoever applies. Only tables that have any are in the report.
+    ///
+    /// # Errors
+    /// [`Interrupted`](crate::error::ErrorKind::Interrupted); what a server answered. A difference is not an error.
+    pub fn compare(
+        &mut self,
+        rows: &[RowKeys],
+        applied: &dyn AppliedPosition,
+        stop: &StopToken,
+    ) -> Result<CheckReport> {
+        let alignment = Alignment::new(applied, self.patience)?;
+        let mut tables = Vec::new();
+        for rows in rows.iter().filter(|rows| !rows.keys.is_empty()) {
+            let known = self.plans.iter().find(|(pair, _)| pair.source == rows.table);
+            let mut table = TableCheck::new(
+                rows.table.clone(),
+                known.map_or_else(|| rows.table.clone(), |(pair, _)| pair.target.clone()),
+            );
+            match known {
+                None => {
+                    table.skipped = Some("the table was not there when the comparison was prepared".into())
+                }
+                Some((_, Err(reason))) => table.skipped = Some(reason.clone()),
+                Some((_, Ok(plan))) => {
+                    let columns = plan.source.key_columns().iter().map(|column| column.name.as_str());
+                    if columns.eq(rows.columns.iter().map(String::as_str)) {
+                        let settler = Settler {
+                            plan,
+                            alignment: &alignment,
+                            source_facts: &self.source_facts,
+                            stop,
+                            differences_max: 10,
+                            show_values: false,
+                        };
+                        compare_table(&settler, &mut self.sessions, rows, &mut table)
+                            .map_err(|error| error.for_table(&rows.table).in_stage(Stage::Check))?;
+                    } else {
+                        table.skipped = Some("its rows cannot be found by the key that the log shows".into());
+                    }
+                }
+            }
+            tables.push(table);
+        }
+        Ok(CheckReport::new(CheckMode::Partial, None, tables))
+    }
+
+    /// Counts the rows of the smallest tables on both sides, of about `rows_max` rows in all. Nobody may write meanwhile.
+    ///
+    /// # Errors
+    /// What a server answered.
+    pub fn count(&mut self, rows_max: u64) -> Result<CountReport> {
+        let mut plans: Vec<_> =
+            self.plans.iter().filter_map(|(pair, plan)| Some((pair, plan.as_ref().ok()?))).collect();
+        plans.sort_by_key(|(_, plan)| plan.rows_estimated);
+        let (mut report, mut room, whole) = (CountReport::default(), rows_max, KeyRange::default());
+        for (pair, plan) in plans {
+            // An estimate may be far off: a small table costs at least this.
+            let cost = plan.rows_estimated.max(100);
+            if cost > room {
+                report.left_out += 1;
+                continue;
+            }
+            room -= cost;
+            let mut counted = [0, 0];
+            for (count, (side, digest)) in
+                counted.iter_mut().zip([(Side::Source, &plan.source), (Side::Target, &plan.target)])
+            {
+                let row =
+                    self.sessions.on(side).query_row(digest.count(Rows::Range(&whole))?, "counting rows")?;
+                *count = row.and_then(|row| row.u64(0)).unwrap_or(0);
+            }
+            report.tables += 1;
+            report.rows += counted[0];
+            if counted[0] != counted[1] {
+                report.different.push((pair.source.clone(), counted[0], counted[1]));
+            }
+        }
+        Ok(report)
+    }
+}
+
+fn compare_table(
+    settler: &Settler<'_>,
+    sessions: &mut Sessions,
+    rows: &RowKeys,
+    table: &mut TableCheck,
+) -> Result<()> {
+    let identities: Vec<Identity> =
+        rows.keys.iter().map(|cells| Identity { cells: cells.clone(), from_target: false }).collect();
+    for batch in identities.chunks(BATCH_ROWS) {
+        let parts: Vec<(usize, Rows<'_>)> =
+            batch.chunks(LOOKUP_ROWS).map(|part| (0, Rows::Identities(part))).collect();
+        let mut settled = [Settled::default()];
+        settler.settle_parts(sessions, &parts, &mut settled, &mut |_, _| {})?;
+        let [settled] = settled;
+        table.rows_compared += (batch.len() as u64).saturating_sub(settled.rows_unsettled);
+        table.differences_count += settled.differences_count;
+        table.rows_unsettled += settled.rows_unsettled;
+        let room = settler.differences_max.saturating_sub(table.differences.len());
+        table.differences.extend(settled.differences.into_iter().take(room));
+        if settled.reason.is_some() {
+            table.incomplete = settled.reason;
+        }
+    }
+    Ok(())
+}
