@@ -261,7 +261,7 @@ pub struct ProgressSnapshot {
     pub source_position: Option<Position>,
     /// What is durable on the target.
     pub applied_position: Option<Position>,
-    /// Whether everything is copied and indexed, and the applied set included the source's when last looked at.
+    /// Whether everything is copied and indexed, and all that the source had at one of the last two looks (a second apart) is applied.
     pub in_sync: bool,
 }
 
@@ -448,7 +448,7 @@ impl Progress {
         lock(&self.0.positions).1 = Some(position);
     }
 
-    /// Sets whether the target has all that the source had when last looked at.
+    /// Sets whether the target has all that the source had lately.
     pub fn set_in_sync(&self, in_sync: bool) {
         self.0.in_sync.store(in_sync, Ordering::Relaxed);
     }

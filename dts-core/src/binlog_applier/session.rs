@@ -35,7 +35,16 @@ pub(super) struct Session<'a> {
     intake: Intake<'a>,
     apply: Apply<'a>,
     source: Connection,
-    lag_asked: Option<Instant>,
+    /// The last look at the source.
+    look: Option<Look>,
+}
+
+/// What the source had executed at a moment.
+struct Look {
+    executed: GtidSet,
+    at: Instant,
+    /// All of it is applied.
+    is_reached: bool,
 }
 
 /// Where what comes out of the log goes.
@@ -122,7 +131,7 @@ impl<'a> Session<'a> {
                 progress,
             },
             source: applier.source.control(stop)?,
-            lag_asked: None,
+            look: None,
         })
     }
 
@@ -204,27 +213,42 @@ impl<'a> Session<'a> {
     }
 
     /// Asks the source now and then where it is: an idle stream must show no lag, and a busy one the true distance.
+    ///
+    /// A source that is written all the time is never reached at the moment of a look, so the target is in sync as long as each
+    /// look is reached before the next one.
     fn watch_lag(&mut self) -> Result<()> {
-        if self.lag_asked.is_some_and(|asked| asked.elapsed() < LAG_INTERVAL) {
-            return Ok(());
+        if let Some(look) = self.look.take() {
+            let is_recent = look.at.elapsed() < LAG_INTERVAL;
+            let is_reached = look.is_reached || self.has(&look.executed);
+            if is_reached && !look.is_reached || !is_reached && !is_recent {
+                self.show_in_sync(is_reached);
+            }
+            if is_recent {
+                self.look = Some(Look { is_reached, ..look });
+                return Ok(());
+            }
         }
-        self.lag_asked = Some(Instant::now());
         if let Some(spool) = self.apply.applier.spool {
             spool.release(self.applied())?;
             self.apply.progress.set_spool_bytes(spool.bytes_waiting());
         }
         let executed = server::gtid_executed(&mut self.source)?;
-        let in_sync = self.has(&executed);
+        let is_reached = self.has(&executed);
         let progress = self.apply.progress;
-        progress.set_source_position(Position::Gtid(executed));
-        progress.set_in_sync(in_sync && self.apply.applier.mode == ApplyMode::Strict);
+        progress.set_source_position(Position::Gtid(executed.clone()));
         let files = server::binlog_files(&mut self.source)?;
         let behind = files.and_then(|files| self.intake.bytes_behind(&files));
-        progress.set_lag_bytes(if in_sync { Some(0) } else { behind });
-        if in_sync {
+        progress.set_lag_bytes(if is_reached { Some(0) } else { behind });
+        if is_reached {
+            self.show_in_sync(true);
             progress.set_lag(Some(Duration::ZERO));
         }
+        self.look = Some(Look { executed, at: Instant::now(), is_reached });
         Ok(())
+    }
+
+    fn show_in_sync(&self, in_sync: bool) {
+        self.apply.progress.set_in_sync(in_sync && self.apply.applier.mode == ApplyMode::Strict);
     }
 }
 

@@ -265,7 +265,8 @@ impl<'a> Crew<'a> {
 /// Takes the next chunk of the table that has most left for each worker on it.
 fn take_chunk(work: &[Work<'_>], source: &mut Connection) -> Result<Option<(usize, Chunk)>> {
     let mut order: Vec<usize> = (0..work.len()).collect();
-    order.sort_by_key(|&position| {
+    // Cached: other workers change the shares meanwhile, and a sort whose keys change under it panics.
+    order.sort_by_cached_key(|&position| {
         let work = &work[position];
         let share = work.copy.plan.schema.data_bytes / (1 + work.active.load(Ordering::Relaxed) as u64);
         std::cmp::Reverse(share)

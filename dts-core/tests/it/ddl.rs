@@ -14,7 +14,7 @@ use dts_core::wire::{Address, Connection, ConnectionOptions, Secret, TlsMode};
 use dts_testbed::{Proxy, Server, dump};
 use mysql::prelude::Queryable;
 
-use crate::support::{Dice, Generation, Pair, Writer, connection, run, seed};
+use crate::support::{Dice, Generation, Pair, StopAtEnd, Writer, connection, run, seed};
 
 const BOTH: [Generation; 2] = [Generation::Old, Generation::New];
 
@@ -482,6 +482,45 @@ fn ddl_of_filtered_and_renamed_tasks() {
         run(&migration, Until::Synced);
         assert_tables(&[("t", "tt")]);
     }
+}
+
+/// A table that should have been copied anew was gone when its turn came; its name comes back while what was known of its
+/// indexes is still there (ghost tables).
+#[test]
+fn ddl_of_a_name_that_was_gone_when_it_was_to_be_copied() {
+    let (pair, migration) = in_sync(
+        Generation::New,
+        "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, a INT, KEY a (a)); CREATE TABLE d.x LIKE d.t",
+    );
+    // What is left when a table is dropped after a run has missed it, and before the log has told so.
+    pair.source.exec("DROP TABLE d.x");
+    let missed: String = pair.source.query_one("SELECT @@GLOBAL.gtid_executed");
+    pair.target.exec(&format!(
+        "DROP TABLE d.x; UPDATE __dts__.table_copy SET state = 'restart', snapshot_position = '{missed}' WHERE source_table = 'x'"
+    ));
+    let (stop, progress) = (StopToken::new(), Progress::new());
+    std::thread::scope(|scope| {
+        let _end = StopAtEnd(&stop);
+        let run = scope.spawn(|| {
+            let ended = migration.run(Until::Stopped, &stop, &progress).unwrap_err();
+            assert!(ended.is_interrupted(), "{ended}");
+        });
+        let until = |what: &str, holds: &dyn Fn() -> bool| {
+            while !holds() {
+                assert!(!run.is_finished(), "the run ended before: {what}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        until("in sync", &|| progress.snapshot().in_sync);
+        pair.source.exec("CREATE TABLE d.x LIKE d.t; INSERT INTO d.x VALUES (1, 1)");
+        let there =
+            "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'd' AND TABLE_NAME = 'x'";
+        until("the new table arrives", &|| pair.target.query_one::<u64>(there) == 1);
+        stop.stop();
+        run.join().unwrap();
+    });
+    run(&migration, Until::Synced);
+    assert_same(&pair, "d");
 }
 
 /// What cannot be carried stops the task with statement and position, and an operator who has seen to it can go on after it.

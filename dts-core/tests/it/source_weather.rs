@@ -115,7 +115,7 @@ fn heartbeats_and_an_idle_source() {
         let applied = scope.spawn(|| migration.run(Until::Stopped, &stop, &progress));
         let _end = StopAtEnd(&stop);
         let caught_up = || progress.snapshot().lag == Some(Duration::ZERO) && progress.snapshot().in_sync;
-        wait_until("in sync under heartbeats", caught_up);
+        wait_until("in sync under heartbeats", || progress.snapshot().in_sync);
         beats.wait_for(20);
         wait_until("heartbeats count as applied", || progress.snapshot().transactions_applied >= 15);
         assert_eq!(progress.snapshot().row_events_applied, 0);

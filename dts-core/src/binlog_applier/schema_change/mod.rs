@@ -357,7 +357,9 @@ impl SchemaChanger<'_> {
         for run in plan.runs.iter().filter(|run| matches!(run.sort, Sort::Once | Sort::Swap)) {
             for table in &run.tables {
                 let Some(mut row) = self.known.row(table) else { continue };
-                if row.state == CopyState::Indexed || run.sql.starts_with("DROP TABLE") {
+                // One that waited to be copied anew and was gone by then has left its row, and nothing to build.
+                let has_nothing_to_build = matches!(row.state, CopyState::Indexed | CopyState::Restart);
+                if has_nothing_to_build || run.sql.starts_with("DROP TABLE") {
                     continue;
                 }
                 log::info!("{table}: indexes are built before its definition is changed");
