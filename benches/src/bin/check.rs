@@ -167,6 +167,17 @@ fn soak(seconds: u64) {
     };
     measure(&mut command(&["run", text(&file), "--until", "synced"])).expect("dts run");
     let mut running = command(&["run", text(&file)]).spawn().expect("dts run");
+    // It validates first, and a check is refused meanwhile.
+    let may_check = || {
+        let printed = command(&["status", "bench", "--json"]).output().expect("dts status").stdout;
+        let status: Value = serde_json::from_slice(&printed).unwrap_or_default();
+        status["state"] == "ready_to_complete" || status["step"] == "in_sync" && status["state"] == "running"
+    };
+    let asked = Instant::now();
+    while !may_check() {
+        assert!(asked.elapsed() < Duration::from_secs(60), "the task did not get in sync");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     let (stop, writes) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut wrong = 0;
     std::thread::scope(|scope| {
