@@ -346,7 +346,16 @@ impl Progress {
             match state {
                 StepState::Running => entry.started_at = Some(now),
                 StepState::Done | StepState::Failed => {
-                    entry.started_at.get_or_insert(now);
+                    let started_at = *entry.started_at.get_or_insert(now);
+                    if entry.finished_at.is_none() {
+                        let took = now.duration_since(started_at).unwrap_or_default();
+                        log::info!(
+                            "step {}: {} after {:.3} s",
+                            step.name(),
+                            state.name(),
+                            took.as_secs_f64()
+                        );
+                    }
                     entry.finished_at = Some(now);
                 }
                 StepState::Waiting | StepState::Skipped => {}

@@ -2,15 +2,17 @@
 //! own replica (9.7 to 9.7, 1 and 4 workers), in turn, from the same restored data folder.
 //!
 //! `cargo run --release -p dts-bench --bin binlog_apply -- [--quick] [--hot | --large] [--rounds N] [--workers N] [--rtt MS]
-//! [--only dts|replica] [--from 5.6|9.7]`
+//! [--only dts|replica] [--from 5.6|9.7] [--wait]`
 //!
 //! Needs sysbench for the data. The range is 100,000 transactions of sysbench's `oltp_write_only` over 2 x 500,000 rows (`--quick`:
 //! 20,000 over 2 x 100,000); `--hot`: as many updates of 100 rows; `--large`: a few transactions of up to 300,000 rows. The target
 //! is durable and has its secondary indexes. `--rtt` puts a delaying proxy before the target and measures with and without.
 //!
+//! `--wait` waits for a line on standard input when everything is prepared: for getting a shared machine quiet.
+//!
 //! For dts the time is that of the whole run of a child process, connections included; the replica's begins when its relay log
 //! is complete.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -44,6 +46,7 @@ struct Options {
     rtt_ms: u64,
     only: Option<String>,
     from: Option<String>,
+    wait: bool,
 }
 
 /// What one replay took.
@@ -63,13 +66,17 @@ fn main() {
     }
     let options = parse(&arguments);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut lines = Vec::new();
-    for version in [Version::Mysql56, Version::Mysql97] {
-        let name = if version == Version::Mysql56 { "5.6" } else { "9.7" };
+    let mut ranges: Vec<Range> = Vec::new();
+    for (version, name) in [(Version::Mysql56, "5.6"), (Version::Mysql97, "9.7")] {
         if options.from.as_ref().is_none_or(|from| from == name) {
-            lines.extend(replay_from(version, &options, folder.path()));
+            ranges.push(Range::make(version, &options, &folder.path().join(name)));
         }
     }
+    if options.wait {
+        println!("prepared; waiting for a line");
+        std::io::stdin().read_line(&mut String::new()).expect("standard input");
+    }
+    let lines: Vec<Line> = ranges.iter_mut().flat_map(|range| range.replay(&options)).collect();
     print(&lines, &options);
 }
 
@@ -93,6 +100,7 @@ fn parse(arguments: &[String]) -> Options {
         rtt_ms: number("--rtt", 0),
         only: value("--only"),
         from: value("--from"),
+        wait: has("--wait"),
     }
 }
 
@@ -110,73 +118,91 @@ impl Line {
     }
 }
 
-fn replay_from(version: Version, options: &Options, folder: &Path) -> Vec<Line> {
-    let mut source_options = ServerOptions::new(version).buffer_pool_mib(512);
-    let mut target_options = ServerOptions::new(Version::Mysql97).durable().buffer_pool_mib(1024);
-    if version == Version::Mysql56 {
-        source_options = source_options.rds_like();
-        target_options = target_options.arg("--lower-case-table-names=1");
-    }
-    let source = Server::start(source_options).expect("source");
-    let mut target = Server::start(target_options).expect("target");
-    prepare(&source, options.rows);
-    run_child(&source, target.port(), 4, "automatic").expect("the copy");
-    let start: String = source.query_one("SELECT @@GLOBAL.gtid_executed");
-    target.stop();
-    let loaded = folder.join("loaded");
-    drop(std::fs::remove_dir_all(&loaded));
-    copy(target.datadir(), &loaded);
-    let (row_events, transactions) = work(&source, options);
-    println!("\nfrom {version}: {transactions} transactions, {row_events} row events");
+/// A range of a source's log, and a target that stands at its beginning.
+struct Range {
+    version: Version,
+    source: Server,
+    target: Server,
+    /// The target's data folder at the beginning.
+    loaded: PathBuf,
+    /// The GTIDs before the range.
+    start: String,
+    row_events: f64,
+    transactions: f64,
+}
 
-    let mut tools: Vec<(String, Tool)> = Vec::new();
-    if options.only.as_deref() != Some("replica") {
-        tools.push((format!("dts {version} -> 9.7"), Tool::Dts(None)));
-        tools.push((format!("dts {version}, transactions"), Tool::Transactions));
-        if options.rtt_ms > 0 {
-            tools.push((format!("dts {version} -> 9.7, proxy"), Tool::Dts(Some(0))));
-            tools.push((
-                format!("dts {version} -> 9.7, {} ms", options.rtt_ms),
-                Tool::Dts(Some(options.rtt_ms)),
-            ));
+impl Range {
+    fn make(version: Version, options: &Options, loaded: &Path) -> Range {
+        let mut source_options = ServerOptions::new(version).buffer_pool_mib(512);
+        let mut target_options = ServerOptions::new(Version::Mysql97).durable().buffer_pool_mib(1024);
+        if version == Version::Mysql56 {
+            source_options = source_options.rds_like();
+            target_options = target_options.arg("--lower-case-table-names=1");
         }
+        let source = Server::start(source_options).expect("source");
+        let mut target = Server::start(target_options).expect("target");
+        prepare(&source, options.rows);
+        run_child(&source, target.port(), 4, "automatic").expect("the copy");
+        let start: String = source.query_one("SELECT @@GLOBAL.gtid_executed");
+        target.stop();
+        copy(target.datadir(), loaded);
+        let (row_events, transactions) = work(&source, options);
+        println!("\nfrom {version}: {transactions} transactions, {row_events} row events");
+        Range { version, source, target, loaded: loaded.to_owned(), start, row_events, transactions }
     }
-    if version == Version::Mysql97 && options.only.as_deref() != Some("dts") {
-        for workers in [1, 4] {
-            tools.push((format!("replica, {workers} workers"), Tool::Replica(workers)));
+
+    fn replay(&mut self, options: &Options) -> Vec<Line> {
+        let Range { version, source, target, loaded, start, row_events, transactions } = self;
+        let (version, row_events, transactions) = (*version, *row_events, *transactions);
+        let mut tools: Vec<(String, Tool)> = Vec::new();
+        if options.only.as_deref() != Some("replica") {
+            tools.push((format!("dts {version} -> 9.7"), Tool::Dts(None)));
+            tools.push((format!("dts {version}, transactions"), Tool::Transactions));
+            if options.rtt_ms > 0 {
+                tools.push((format!("dts {version} -> 9.7, proxy"), Tool::Dts(Some(0))));
+                tools.push((
+                    format!("dts {version} -> 9.7, {} ms", options.rtt_ms),
+                    Tool::Dts(Some(options.rtt_ms)),
+                ));
+            }
         }
-    }
-    let mut lines: Vec<Line> = tools
-        .iter()
-        .map(|(tool, _)| Line { tool: tool.clone(), row_events, transactions, replays: Vec::new() })
-        .collect();
-    for round in 1..=options.rounds {
-        for ((name, tool), line) in tools.iter().zip(&mut lines) {
-            target.stop();
-            drop(std::fs::remove_dir_all(target.datadir()));
-            copy(&loaded, target.datadir());
-            target.restart();
-            warm(&target);
-            let cpu = target.cpu_seconds();
-            let mut replay = match tool {
-                Tool::Dts(delay) => dts(&source, &target, options.workers, *delay, "automatic"),
-                Tool::Transactions => dts(&source, &target, options.workers, None, "transactions"),
-                Tool::Replica(workers) => replica(&source, &target, &start, *workers),
-            };
-            replay.target_cpu = target.cpu_seconds() - cpu;
-            println!(
-                "round {round} {name:24} {:7.2} s wall, {:8.0} row events/s, client CPU {:5.2} s, target CPU {:6.2} s, {:4.0} MiB",
-                replay.wall,
-                row_events / replay.wall,
-                replay.client_cpu,
-                replay.target_cpu,
-                replay.rss_mib
-            );
-            assert_equal(&source, &target);
-            line.replays.push(replay);
+        if version == Version::Mysql97 && options.only.as_deref() != Some("dts") {
+            for workers in [1, 4] {
+                tools.push((format!("replica, {workers} workers"), Tool::Replica(workers)));
+            }
         }
+        let mut lines: Vec<Line> = tools
+            .iter()
+            .map(|(tool, _)| Line { tool: tool.clone(), row_events, transactions, replays: Vec::new() })
+            .collect();
+        for round in 1..=options.rounds {
+            for ((name, tool), line) in tools.iter().zip(&mut lines) {
+                target.stop();
+                drop(std::fs::remove_dir_all(target.datadir()));
+                copy(loaded, target.datadir());
+                target.restart();
+                warm(target);
+                let cpu = target.cpu_seconds();
+                let mut replay = match tool {
+                    Tool::Dts(delay) => dts(source, target, options.workers, *delay, "automatic"),
+                    Tool::Transactions => dts(source, target, options.workers, None, "transactions"),
+                    Tool::Replica(workers) => replica(source, target, start, *workers),
+                };
+                replay.target_cpu = target.cpu_seconds() - cpu;
+                println!(
+                    "round {round} {name:24} {:7.2} s wall, {:8.0} row events/s, client CPU {:5.2} s, target CPU {:6.2} s, {:4.0} MiB",
+                    replay.wall,
+                    row_events / replay.wall,
+                    replay.client_cpu,
+                    replay.target_cpu,
+                    replay.rss_mib
+                );
+                assert_equal(source, target);
+                line.replays.push(replay);
+            }
+        }
+        lines
     }
-    lines
 }
 
 enum Tool {
@@ -237,6 +263,13 @@ fn child(arguments: &[String]) {
     }
     let progress = Progress::new();
     let begun = Instant::now();
+    let watched = progress.clone();
+    let watch = std::thread::spawn(move || {
+        while watched.snapshot().row_events_applied == 0 && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        begun.elapsed()
+    });
     if let Err(error) = Migration::new(options).run(Until::Synced, &StopToken::new(), &progress) {
         eprintln!("{error:?}");
         std::process::exit(1);
@@ -244,8 +277,9 @@ fn child(arguments: &[String]) {
     let seen = progress.snapshot();
     let usage = own_usage();
     println!(
-        "  {:.2} s: {} transactions, {} row events, {} rows written, {} retries",
+        "  {:.2} s ({:.2} s until the first commit): {} transactions, {} row events, {} rows written, {} retries",
         begun.elapsed().as_secs_f64(),
+        if seen.row_events_applied > 0 { watch.join().expect("the watch").as_secs_f64() } else { 0.0 },
         seen.transactions_applied,
         seen.row_events_applied,
         seen.apply.rows_written,

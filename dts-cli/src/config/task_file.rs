@@ -37,8 +37,18 @@ pub(crate) struct TaskFile {
 
 const SECTIONS: Keys =
     &["task", "source", "target", "objects", "load", "apply", "check", "validate", "notify"];
-const OBJECT_KEYS: Keys =
-    &["databases", "tables", "exclude", "rename", "views", "routines", "triggers", "events", "accounts"];
+const OBJECT_KEYS: Keys = &[
+    "databases",
+    "tables",
+    "exclude",
+    "rename",
+    "lower_case_names",
+    "views",
+    "routines",
+    "triggers",
+    "events",
+    "accounts",
+];
 const CHECK_KEYS: Keys = &["mode", "ratio", "row_count_ratio", "method", "threads", "max_threads_running"];
 const LOAD_KEYS: Keys = &["threads", "chunk_mib", "rows_per_second_max", "method", "target_binlog"];
 
@@ -115,7 +125,9 @@ impl TaskFile {
             &section.strings("tables")?,
             &section.strings("exclude")?,
         )?;
-        let transform = Transform::new(selection, Route::new(section.pairs("rename")?)?)?;
+        let route = Route::new(section.pairs("rename")?)?;
+        let lowers = section.boolean("lower_case_names")?.unwrap_or(false);
+        let transform = Transform::new(selection, if lowers { route.lowering_target()? } else { route })?;
         let mut options = MigrationOptions::new(
             name.value.as_str(),
             SourceOptions::new(source),
@@ -132,7 +144,9 @@ impl TaskFile {
         apply(&root.section("apply", &["workers", "on_divergence", "spool_gib_max"])?, &mut options)?;
         options.apply.spool_folder = Some(home.join("spool").join(&options.name));
         let check = check(&root.section("check", CHECK_KEYS)?)?;
-        options.validate_ignore = root.section("validate", &["ignore"])?.strings("ignore")?;
+        let validate = root.section("validate", &["ignore", "try_structure"])?;
+        options.validate_ignore = validate.strings("ignore")?;
+        options.try_structure = validate.boolean("try_structure")?.unwrap_or(true);
 
         let notify = root.section("notify", &["command"])?.string("command")?.map(|command| command.value);
 

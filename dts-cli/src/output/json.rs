@@ -4,10 +4,10 @@ use dts_core::checker::{
     CheckMode, CheckReport, ColumnValues, Conclusion, DifferenceKind, StructureReport, WritersReport,
 };
 use dts_core::cutover::{CutoverReport, CutoverStep};
-use dts_core::data::Position;
+use dts_core::data::{Position, TableName};
 use dts_core::error::Error;
 use dts_core::migration::{CompletionReport, Remains, State};
-use dts_core::validator::ValidationReport;
+use dts_core::validator::{Plan, ValidationReport};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -116,6 +116,45 @@ pub(crate) struct TasksDocument {
 pub(crate) struct ValidationDocument {
     result: &'static str,
     items: Vec<ItemDocument>,
+    /// Null when the source's tables could not be read.
+    plan: Option<PlanDocument>,
+}
+
+/// What the task will do, as far as it can be told before it starts.
+#[derive(Debug, Serialize)]
+struct PlanDocument {
+    tables: usize,
+    views: usize,
+    rows_estimated: u64,
+    data_bytes: u64,
+    index_bytes: u64,
+    lock_free: Vec<String>,
+    short_lock: Vec<String>,
+    write_method: &'static str,
+    duration_estimated_seconds: u64,
+    target_bytes: u64,
+    spool_bytes: u64,
+    rewrites: Vec<String>,
+}
+
+impl From<&Plan> for PlanDocument {
+    fn from(plan: &Plan) -> Self {
+        let names = |tables: &[TableName]| tables.iter().map(ToString::to_string).collect();
+        PlanDocument {
+            tables: plan.table_count,
+            views: plan.view_count,
+            rows_estimated: plan.rows_estimated,
+            data_bytes: plan.data_bytes,
+            index_bytes: plan.index_bytes,
+            lock_free: names(&plan.lock_free),
+            short_lock: names(&plan.short_lock),
+            write_method: plan.write_method.as_str(),
+            duration_estimated_seconds: plan.duration_estimated.as_secs(),
+            target_bytes: plan.target_bytes,
+            spool_bytes: plan.spool_bytes,
+            rewrites: plan.rewrites.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -142,7 +181,11 @@ impl From<&ValidationReport> for ValidationDocument {
             fix: item.fix.clone(),
             objects: item.objects.clone(),
         });
-        ValidationDocument { result: report.result().as_str(), items: items.collect() }
+        ValidationDocument {
+            result: report.result().as_str(),
+            items: items.collect(),
+            plan: report.plan.as_ref().map(PlanDocument::from),
+        }
     }
 }
 

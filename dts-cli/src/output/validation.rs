@@ -14,7 +14,7 @@ pub(crate) fn full(report: &ValidationReport, color: bool) -> String {
 fn plan(plan: &Plan) -> String {
     let mut text = format!(
         "\nplan: {} and {}, about {} rows, {} of data and {} of indexes; written by {}; about {} for the copy, about {} on the \
-         target\n",
+         target and {} for the spool\n",
         counted(plan.table_count as u64, "table"),
         counted(plan.view_count as u64, "view"),
         count(plan.rows_estimated),
@@ -23,7 +23,14 @@ fn plan(plan: &Plan) -> String {
         plan.write_method.as_str(),
         duration(plan.duration_estimated),
         bytes(plan.target_bytes),
+        bytes(plan.spool_bytes),
     );
+    if !plan.lock_free.is_empty() {
+        text.push_str(&format!(
+            "  copied without a lock: {}\n",
+            counted(plan.lock_free.len() as u64, "table")
+        ));
+    }
     if !plan.short_lock.is_empty() {
         let names: Vec<String> = plan.short_lock.iter().map(ToString::to_string).collect();
         text.push_str(&format!(

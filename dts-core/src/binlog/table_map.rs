@@ -123,6 +123,12 @@ pub fn mapped_name(body: &[u8]) -> Result<(u64, &[u8], &[u8])> {
 }
 
 impl TableMap {
+    /// Returns the number that the body of a table map's event gives the table, without reading the rest.
+    pub fn table_id_of(body: &[u8]) -> Option<u64> {
+        let &[a, b, c, d, e, f] = body.first_chunk()?;
+        Some(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+
     /// Reads the body of the event.
     ///
     /// # Errors

@@ -20,6 +20,15 @@ pub(super) trait Engine {
     /// As [`take`](Self::take).
     fn flush(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()>;
 
+    /// More is to be expected, and nothing of it is here at the moment: moves what is under way, and begins what has waited for
+    /// company long enough.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    fn proceed(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
+        self.flush(coordinator)
+    }
+
     /// A barrier: when it returns, every whole transaction that was taken is durable and known to be.
     ///
     /// # Errors

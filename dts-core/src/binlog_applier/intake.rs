@@ -108,7 +108,7 @@ impl<'a> Intake<'a> {
     /// What cannot be carried, with the transaction's position; what the outlet returned.
     pub(super) fn take(&mut self, raw: &RawEvent<'_>, out: &mut dyn Outlet) -> Result<()> {
         if raw.header.log_pos > 0 {
-            self.offset = u64::from(raw.header.log_pos);
+            self.offset = offset_after(self.offset, raw.header.log_pos);
         }
         self.event(raw, out).map_err(|error| match &self.group {
             // What the target answered is about changes that were handed over earlier.
@@ -131,13 +131,13 @@ impl<'a> Intake<'a> {
         {
             return self.prepared.hold(held_back, raw);
         }
+        // Before every statement there is one: it is not taken apart again when it is known.
+        if raw.header.event_type == EventType::TableMap {
+            return self.tables.map(raw.body);
+        }
         match Event::parse(raw)? {
             Event::Gtid(event) => self.begin_group(&event, raw.header.timestamp),
             Event::Query(query) => self.query(&query, raw, out),
-            Event::TableMap(map) => {
-                self.tables.map(map);
-                Ok(())
-            }
             Event::Rows(rows) => self.rows(&rows, out),
             Event::Xid(_) => self.end_group(out),
             Event::TransactionPayload(payload) => self.payload(&payload, out),
@@ -154,6 +154,7 @@ impl<'a> Intake<'a> {
             Event::FormatDescription(_)
             | Event::Heartbeat(_)
             | Event::RowsQuery(_)
+            | Event::TableMap(_)
             | Event::PreviousGtids(_) => Ok(()),
             Event::Other(event_type) => other_event(event_type, raw),
         }
@@ -425,6 +426,16 @@ fn other_event(event_type: EventType, raw: &RawEvent<'_>) -> Result<()> {
                 .into())
         }
     }
+}
+
+/// Returns the offset in the file that the low 32 bits in an event's header stand for (gh-ost#1367: they wrap at 4 GiB).
+///
+/// No event is longer than 1 GiB, so one that seems to go back by more than 3 GiB has wrapped. One that goes back by less does
+/// so: a stream that broke off begins its transaction anew.
+fn offset_after(before: u64, log_pos: u32) -> u64 {
+    const WRAP: u64 = 1 << 32;
+    let near = (before & !(WRAP - 1)) | u64::from(log_pos);
+    if near + (3 << 30) < before { near + WRAP } else { near }
 }
 
 #[cfg(test)]

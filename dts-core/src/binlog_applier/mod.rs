@@ -35,10 +35,12 @@ mod intake;
 mod options;
 mod prepared;
 mod queue;
+mod rules;
 mod schema_change;
 mod session;
 mod statements;
 mod tables;
+mod window;
 mod worker;
 
 pub use options::{BinlogApplyOptions, EngineChoice, OnDivergence};
@@ -211,7 +213,7 @@ impl<'a> BinlogApplier<'a> {
 struct Manner {
     /// Transactions that are applied one by one.
     careful: GtidSet,
-    /// The first window goes by one worker.
+    /// Windows go by one worker for a while.
     alone: bool,
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 
 use crate::binlog::EventBatch;
 use crate::data::{GtidSet, Position};
@@ -72,7 +72,7 @@ impl EventQueue {
 
     /// Waits for events.
     pub(super) fn receive(&self, patience: Duration) -> Result<Received> {
-        match self.batches.recv_timeout(patience) {
+        match receive_within(&self.batches, patience) {
             Ok(Ok(batch)) => {
                 self.waiting.fetch_sub(batch.byte_count(), Ordering::Relaxed);
                 Ok(Received::Batch(batch))
@@ -84,6 +84,20 @@ impl EventQueue {
             }
         }
     }
+}
+
+/// Waits for a message. Without patience it only looks: a wait with a deadline spins first, even if the deadline is now.
+pub(super) fn receive_within<T>(
+    receiver: &Receiver<T>,
+    patience: Duration,
+) -> std::result::Result<T, RecvTimeoutError> {
+    if !patience.is_zero() {
+        return receiver.recv_timeout(patience);
+    }
+    receiver.try_recv().map_err(|error| match error {
+        TryRecvError::Empty => RecvTimeoutError::Timeout,
+        TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+    })
 }
 
 /// The end that events come in at.

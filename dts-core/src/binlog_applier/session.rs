@@ -12,17 +12,16 @@ use crate::wire::Connection;
 use super::change::TransactionPart;
 use super::choice::Distance;
 use super::coordinator::Coordinator;
-use super::dag::{DagEngine, Rules};
+use super::dag::DagEngine;
 use super::engine::Engine;
 use super::epoch::EpochEngine;
 use super::intake::{Intake, Outlet, Taken};
 use super::queue::{EventQueue, Received};
+use super::rules::Rules;
 use super::schema_change::{KnownTables, LoggedChange, SchemaChanger};
 use super::tables::Tables;
 use super::{ApplyMode, ApplyUntil, BinlogApplier, EngineChoice, Manner};
 
-/// Workers that share a window.
-const WINDOW_WORKERS: usize = 1;
 /// How long a change waits for company when no more events are there.
 const LINGER: Duration = Duration::from_millis(5);
 /// How long a change waits for company under a steady trickle, in which the queue is never idle.
@@ -57,6 +56,8 @@ struct Apply<'a> {
     distance: Distance,
     /// Until all of these are applied, one by one.
     careful: &'a GtidSet,
+    /// Windows go by one worker for a while.
+    alone: bool,
     /// Since when something waits for company.
     waiting_since: Option<Instant>,
     stop: &'a StopToken,
@@ -83,9 +84,7 @@ impl Kind {
         let rules = Rules { mode: applier.mode, on_divergence: applier.options.on_divergence };
         match self {
             Kind::Dag => Box::new(DagEngine::new(rules, workers)),
-            // One worker: several lock each other out where a table has a further UNIQUE index, however the rows are shared
-            // (seen with random work: 1205 and 1213 until the run gave up). `docs/decisions.md` says what it would take.
-            Kind::Epoch => Box::new(EpochEngine::new(rules, WINDOW_WORKERS.min(workers), alone, half_done)),
+            Kind::Epoch => Box::new(EpochEngine::new(rules, workers, alone, half_done)),
         }
     }
 }
@@ -124,6 +123,7 @@ impl<'a> Session<'a> {
                 kind,
                 distance: Distance::default(),
                 careful: &manner.careful,
+                alone: manner.alone,
                 coordinator,
                 changer,
                 waiting_since: None,
@@ -191,7 +191,7 @@ impl<'a> Session<'a> {
                 Received::Batch(batch) => self.take_all(&batch)?,
                 Received::Nothing => {
                     self.apply.distance.nothing_came(Instant::now());
-                    self.apply.flush()?;
+                    self.apply.move_on()?;
                     self.apply.coordinator.settle(LINGER)?;
                     self.apply.coordinator.advance_when_due()?;
                 }
@@ -207,7 +207,7 @@ impl<'a> Session<'a> {
         }
         while self.apply.coordinator.settle(Duration::ZERO)?.is_some() {}
         if self.apply.waiting_since.is_some_and(|since| since.elapsed() >= LINGER_MAX) {
-            self.apply.flush()?;
+            self.apply.move_on()?;
         }
         Ok(())
     }
@@ -253,9 +253,14 @@ impl<'a> Session<'a> {
 }
 
 impl Apply<'_> {
-    fn flush(&mut self) -> Result<()> {
+    /// What waits for company has waited; far behind, its company is on the way.
+    fn move_on(&mut self) -> Result<()> {
         self.waiting_since = None;
-        self.engine.flush(&mut self.coordinator)
+        if self.distance.is_far() {
+            self.engine.proceed(&mut self.coordinator)
+        } else {
+            self.engine.flush(&mut self.coordinator)
+        }
     }
 }
 
@@ -275,7 +280,7 @@ impl Apply<'_> {
         self.engine.drain(&mut self.coordinator)?;
         log::info!("apply: {:?} engine from here", wanted);
         self.kind = wanted;
-        self.engine = wanted.engine(self.applier, self.coordinator.worker_count(), false, None);
+        self.engine = wanted.engine(self.applier, self.coordinator.worker_count(), self.alone, None);
         Ok(())
     }
 }

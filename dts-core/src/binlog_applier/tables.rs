@@ -5,6 +5,7 @@
 //! argued in [`super::schema_change`].
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::binlog::{ColumnHint, RowDecoder, TableMap, WireColumn};
 use crate::data::{ColumnKind, TableName};
@@ -14,11 +15,15 @@ use crate::sql::write::TableWriter;
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::transform::Transform;
+use crate::wire::Connection;
 
 use super::cascade::Cascades;
 use super::change::Span;
 use super::dag::TableKeys;
 use super::schema_change::{KnownTables, Standing};
+
+/// How long a connection may rest and is still good for another look.
+const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// A table that changes go to.
 #[derive(Debug)]
@@ -63,6 +68,8 @@ pub(super) struct Tables<'a> {
     /// The log holds what foreign keys change, row by row: the target must not do it a second time.
     cascades_are_logged: bool,
     by_name: HashMap<TableName, Option<Arc<TargetTable>>>,
+    /// What the last table was looked up with: where many come one after the other, connecting would cost most.
+    control: Option<(Connection, Instant)>,
     /// By the number that the table map gives.
     by_id: HashMap<u64, Mapped>,
 }
@@ -70,6 +77,8 @@ pub(super) struct Tables<'a> {
 /// A table map, and what is made of it when the first row comes: a map whose rows are left out may be one of a definition
 /// that is not the table's.
 struct Mapped {
+    /// The bytes of the event.
+    body: Box<[u8]>,
     map: TableMap,
     name: TableName,
     is_selected: bool,
@@ -85,18 +94,24 @@ impl<'a> Tables<'a> {
         cascades_are_logged: bool,
     ) -> Self {
         let (by_name, by_id) = (HashMap::new(), HashMap::new());
-        Tables { target, transform, known, cascades_are_logged, by_name, by_id }
+        Tables { target, transform, known, cascades_are_logged, by_name, control: None, by_id }
     }
 
-    /// Takes a table map.
-    pub(super) fn map(&mut self, map: TableMap) {
+    /// Takes the body of a table map's event.
+    ///
+    /// # Errors
+    /// As [`TableMap::parse`].
+    pub(super) fn map(&mut self, body: &[u8]) -> Result<()> {
         // The same table is mapped again before every statement; only a new one costs more than this comparison.
-        if self.by_id.get(&map.table_id).is_some_and(|known| known.map == map) {
-            return;
+        let is_known = |known: &Mapped| *known.body == *body;
+        if TableMap::table_id_of(body).and_then(|id| self.by_id.get(&id)).is_some_and(is_known) {
+            return Ok(());
         }
+        let map = TableMap::parse(body)?;
         let name = TableName::new(&map.database, &map.table);
         let is_selected = self.transform.selection.selects_table(&name);
-        self.by_id.insert(map.table_id, Mapped { map, name, is_selected, resolved: None });
+        self.by_id.insert(map.table_id, Mapped { body: body.into(), map, name, is_selected, resolved: None });
+        Ok(())
     }
 
     /// Returns the table of a row event; `None` when its changes are left out: it is not selected, or they are in its rows
@@ -156,7 +171,10 @@ impl<'a> Tables<'a> {
         if let Some(table) = self.by_name.get(name) {
             return Ok(table.clone());
         }
-        let mut connection = self.target.control(stop)?;
+        let mut connection = match self.control.take() {
+            Some((connection, used)) if used.elapsed() < KEPT_FOR => connection,
+            _ => self.target.control(stop)?,
+        };
         let target_name = self.transform.route.target_of(name);
         let schema = match catalog::table(&mut connection, self.target.facts(), &target_name) {
             Ok(schema) => schema,
@@ -186,6 +204,7 @@ impl<'a> Tables<'a> {
         } else {
             Cascades::read(&mut connection, self.target.facts(), &target_name)?
         };
+        self.control = Some((connection, Instant::now()));
         let has_snapshot = self.known.has_snapshot(name);
         // Nobody knows which rows are changed with one: all tables that are tied are one.
         let is_child = schema.foreign_keys.iter().any(|key| key.cascades);

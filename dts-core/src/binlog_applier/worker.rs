@@ -19,6 +19,7 @@ use crate::wire::Connection;
 
 use super::OnDivergence;
 use super::change::{Change, Span, TransactionPart};
+use super::queue::receive_within;
 use super::statements::Statements;
 
 /// Workers of a window wait for each other before they commit, so that one that waits for a lock of another waits in vain, and no
@@ -288,7 +289,7 @@ impl WorkerPool {
         if self.busy() == 0 {
             return Ok(None);
         }
-        match self.reports.recv_timeout(patience) {
+        match receive_within(&self.reports, patience) {
             Ok((worker, outcome)) => {
                 self.waiting[worker] -= 1;
                 outcome.map(|committed| Some((worker, committed)))
@@ -341,7 +342,7 @@ impl OwnSessions {
     }
 }
 
-/// Opens the connections of workers 1 to `count`, each the only one of its number.
+/// Opens the connections of workers 1 to `count`, each the only one of its number, all at once.
 pub(super) fn open(
     target: &TargetEndpoint,
     ledger: &Ledger,
@@ -350,10 +351,25 @@ pub(super) fn open(
     own: &mut OwnSessions,
     stop: &StopToken,
 ) -> Result<Vec<Worker>> {
+    let connections: Vec<Result<Connection>> = std::thread::scope(|scope| {
+        let opening: Vec<_> = (0..count)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut connection = target.writer(stop)?;
+                    connection.execute(LOCK_WAIT, "setting up a worker's session")?;
+                    Ok(connection)
+                })
+            })
+            .collect();
+        let opened = |thread: std::thread::ScopedJoinHandle<'_, Result<Connection>>| {
+            thread.join().unwrap_or_else(|_| Err(Error::internal("connecting a worker panicked")))
+        };
+        opening.into_iter().map(opened).collect()
+    });
     (1..=count)
-        .map(|number| {
-            let mut connection = target.writer(stop)?;
-            connection.execute(LOCK_WAIT, "setting up a worker's session")?;
+        .zip(connections)
+        .map(|(number, connection)| {
+            let mut connection = connection?;
             own.become_only(&mut connection, ledger, number, stop)?;
             Ok(Worker::new(number, connection, ledger.clone(), low_water.clone()))
         })

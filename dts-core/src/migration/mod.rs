@@ -118,6 +118,7 @@ impl Migration {
         options.events = from.objects.events;
         options.accounts = from.objects.accounts;
         options.ignore.clone_from(&from.validate_ignore);
+        options.try_structure = from.try_structure;
         options.load_by_insert = from.load.method == LoadMethod::Insert;
         options
     }

@@ -36,6 +36,8 @@ pub struct MigrationOptions {
     pub check: CheckOptions,
     /// Validation items whose failure the operator takes on.
     pub validate_ignore: Vec<String>,
+    /// Whether the validation creates the structure in scratch databases on the target and removes them again. Default true.
+    pub try_structure: bool,
 }
 
 impl MigrationOptions {
@@ -67,6 +69,7 @@ impl MigrationOptions {
             apply: BinlogApplyOptions::default(),
             check: CheckOptions::default(),
             validate_ignore: Vec::new(),
+            try_structure: true,
         })
     }
 }

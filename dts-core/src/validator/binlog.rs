@@ -208,6 +208,8 @@ fn log_slave_updates(survey: &Survey, stop: &StopToken) -> Result<Verdict, Block
         Some(false) => Ok(Verdict::pass(expected, "OFF, and the source is no replica")),
         None => Ok(Verdict::hidden(expected, "whether it is a replica")
             .fix("GRANT REPLICATION CLIENT, see source_privileges.")),
+        Some(true) if is_on.is_none() => Ok(Verdict::hidden(expected, name)
+            .fix("Use the primary as the source; or make sure that it is ON in the replica's settings.")),
         Some(true) => Ok(Verdict::fail(expected, "OFF on a replica")
             .message("what it gets from its own source is not in its binary log")
             .fix(format!(
@@ -255,6 +257,11 @@ fn binlog_retention(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocke
     let copy_hours = plan.duration_estimated.as_secs_f64() / 3600.0;
     let wanted = LEAST_HOURS.max(2.0 * copy_hours);
     let expected = format!("at least {wanted:.0} h (the copy takes about {copy_hours:.1} h)");
+    const SETTINGS: [&str; 2] = ["binlog_expire_logs_seconds", "expire_logs_days"];
+    let is_told = SETTINGS.iter().any(|name| facts.variable(name).is_some());
+    if !is_told && kind != EndpointKind::AliyunRds {
+        return Ok(Verdict::hidden(expected, &SETTINGS.join(" and ")));
+    }
     let (hours, is_said) = retention_hours(kind, facts);
     let kept = kept_hours(survey, stop)?;
     if let Some(kept) = kept.filter(|kept| *kept < wanted && hours.is_none_or(|hours| hours >= wanted)) {

@@ -278,7 +278,11 @@ fn server_id(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
         let verdict = Verdict::fail(expected, format!("source {a}, and dts is to use {ours} as well"));
         return Ok(verdict.fix("Choose another source.server_id in the task file, or leave it out."));
     }
-    Ok(Verdict::fail_unless(a != 0 && Some(a) != b, expected, actual).fix(fix))
+    if a != 0 && b.is_none() {
+        return Ok(Verdict::hidden(expected, "the target's server_id"));
+    }
+    let verdict = Verdict::fail_unless(a != 0 && Some(a) != b, expected, actual).fix(fix);
+    Ok(if a == 0 { verdict.not_ignorable("the source sends no binary log") } else { verdict })
 }
 
 /// How the source gets its own data from elsewhere; `None` when it does not, or the account may not ask.
@@ -346,6 +350,9 @@ fn source_is_primary(survey: &Survey, stop: &StopToken) -> Result<Verdict, Block
         return Ok(Verdict::warn(expected, format!("{name} is ON"))
             .message("a server that nobody may write is usually a replica or a read-only instance")
             .fix(own_address));
+    }
+    if facts.variable("read_only").is_none() {
+        return Ok(Verdict::hidden(expected, "read_only").fix(own_address));
     }
     let actual = match is_replica {
         Some(_) => "one server, no replica",

@@ -1,7 +1,7 @@
 //! The source's definitions beyond tables and columns, read once: views, stored programs, defaults, options, partitions.
 use std::fmt;
 
-use crate::data::TableName;
+use crate::data::{ObjectKind, TableName};
 use crate::error::Result;
 use crate::server::{Flavor, ServerFacts};
 use crate::sql::quote::string_literal;
@@ -11,32 +11,10 @@ use crate::validator::options::ValidatorOptions;
 use crate::validator::survey::SourceObjects;
 use crate::wire::Connection;
 
-/// The kind of a [`Program`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum ProgramKind {
-    View,
-    Procedure,
-    Function,
-    Trigger,
-    Event,
-}
-
-impl ProgramKind {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            ProgramKind::View => "view",
-            ProgramKind::Procedure => "procedure",
-            ProgramKind::Function => "function",
-            ProgramKind::Trigger => "trigger",
-            ProgramKind::Event => "event",
-        }
-    }
-}
-
 /// Anything with SQL text of its own.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
-    pub(super) kind: ProgramKind,
+    pub(super) kind: ObjectKind,
     pub(super) name: TableName,
     pub(super) definer: String,
     pub(super) sql_mode: String,
@@ -48,7 +26,7 @@ pub(super) struct Program {
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind.as_str(), self.name)
+        write!(f, "{} {}", self.kind, self.name)
     }
 }
 
@@ -57,7 +35,7 @@ impl Program {
     pub(super) fn lexemes(&self) -> Vec<Lexeme<'_>> {
         let has = |flag: &str| self.sql_mode.split(',').any(|mode| mode.eq_ignore_ascii_case(flag));
         // The server prints views in its own way, whatever the sql_mode was.
-        let is_view = self.kind == ProgramKind::View;
+        let is_view = self.kind == ObjectKind::View;
         let dialect = Dialect {
             ansi_quotes: !is_view && has("ANSI_QUOTES"),
             no_backslash_escapes: !is_view && has("NO_BACKSLASH_ESCAPES"),
@@ -151,7 +129,7 @@ impl Definitions {
             let name = TableName::new(database, row.string(0));
             if selects(&name) {
                 self.programs.push(Program {
-                    kind: ProgramKind::View,
+                    kind: ObjectKind::View,
                     name,
                     definer: row.string(1),
                     sql_mode: String::new(),
@@ -171,11 +149,7 @@ impl Definitions {
         );
         for row in connection.query(sql, "reading routines")? {
             self.programs.push(Program {
-                kind: if row.string(1) == "FUNCTION" {
-                    ProgramKind::Function
-                } else {
-                    ProgramKind::Procedure
-                },
+                kind: if row.string(1) == "FUNCTION" { ObjectKind::Function } else { ObjectKind::Procedure },
                 name: TableName::new(database, row.string(0)),
                 definer: row.string(2),
                 sql_mode: row.string(3),
@@ -194,7 +168,7 @@ impl Definitions {
         );
         for row in connection.query(sql, "reading events")? {
             self.programs.push(Program {
-                kind: ProgramKind::Event,
+                kind: ObjectKind::Event,
                 name: TableName::new(database, row.string(0)),
                 definer: row.string(1),
                 sql_mode: row.string(2),
@@ -220,7 +194,7 @@ impl Definitions {
             let table = TableName::new(database, row.string(6));
             if selects(&table) {
                 self.programs.push(Program {
-                    kind: ProgramKind::Trigger,
+                    kind: ObjectKind::Trigger,
                     name: TableName::new(database, row.string(0)),
                     definer: row.string(1),
                     sql_mode: row.string(2),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use crate::data::TableName;
 use crate::error::Result;
 use crate::server::ServerFacts;
+use crate::sql::quote;
 use crate::wire::Connection;
 
 /// The effective privileges of the connected account, its active roles included.
@@ -14,6 +15,8 @@ pub(super) struct Grants {
     revokes: Vec<Grant>,
     /// With `partial_revokes`, `%` and `_` in a database-level grant stand for themselves.
     wildcards_are_literal: bool,
+    /// With active roles MySQL adds up all patterns that fit a database (tried on 9.7).
+    adds_up: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ struct Grant {
     all: bool,
     grant_option: bool,
     scope: Scope,
+    /// The account or, on MariaDB, its role.
+    grantee: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,17 +43,20 @@ impl Grants {
     /// Asks the server about the account that is connected.
     pub(super) fn read(connection: &mut Connection, facts: &ServerFacts) -> Result<Grants> {
         let mut sql = "SHOW GRANTS".to_owned();
+        let mut has_roles = false;
         if facts.is_mysql_at_least(8, 0, 0) {
             // Only active roles count: the sessions of a task get the same ones when they log in.
             let roles = connection.query_row("SELECT CURRENT_ROLE()", "asking for the active roles")?;
             let roles = roles.map(|row| row.string(0)).unwrap_or_default();
-            if roles.starts_with('`') {
+            has_roles = roles.starts_with('`');
+            if has_roles {
                 sql = format!("SHOW GRANTS FOR CURRENT_USER() USING {roles}");
             }
         }
         let rows = connection.query(sql, "reading the account's grants")?;
         let lines: Vec<String> = rows.iter().map(|row| row.string(0)).collect();
-        Ok(Grants::parse(&lines, facts.is_on("partial_revokes") == Some(true)))
+        let grants = Grants::parse(&lines, facts.is_on("partial_revokes") == Some(true));
+        Ok(Grants { adds_up: has_roles, ..grants })
     }
 
     fn parse(lines: &[impl AsRef<str>], wildcards_are_literal: bool) -> Grants {
@@ -69,15 +77,43 @@ impl Grants {
 
     /// For the whole database, tables that do not exist yet included.
     pub(super) fn has_on_database(&self, privilege: &str, database: &str) -> bool {
-        let fits = |grant: &&Grant| match &grant.scope {
-            Scope::Database(pattern) => self.fits(pattern, database),
-            Scope::Global | Scope::Table(_) | Scope::Other => false,
-        };
         let is_revoked = self.revokes.iter().any(|revoke| {
             matches!(&revoke.scope, Scope::Database(name) if name == database) && revoke.has(privilege)
         });
         (self.has_global(privilege) && !is_revoked)
-            || self.grants.iter().filter(fits).any(|grant| grant.has(privilege))
+            || self.of_database(database).iter().any(|(_, grant)| grant.has(privilege))
+    }
+
+    /// Which of these are missing on the database, tables that do not exist yet included.
+    pub(super) fn missing_on_database<'p>(&self, needed: &[&'p str], database: &str) -> Vec<&'p str> {
+        needed.iter().filter(|privilege| !self.has_on_database(privilege, database)).copied().collect()
+    }
+
+    /// Whether a grant on the very name would hide what the account has on the database by a pattern.
+    pub(super) fn is_by_pattern(&self, database: &str) -> bool {
+        let of_pattern = |(pattern, _): &(&str, &Grant)| unescaped(pattern).as_deref() != Some(database);
+        !self.adds_up && !self.wildcards_are_literal && self.of_database(database).iter().any(of_pattern)
+    }
+
+    /// The grants that count for a database. Of those whose patterns fit, the server takes only the most specific one: the
+    /// one with the longest beginning without wildcards (tried on 5.6, 9.7 and MariaDB 10.11).
+    fn of_database(&self, database: &str) -> Vec<(&str, &Grant)> {
+        let fitting: Vec<(&str, &Grant)> = self
+            .grants
+            .iter()
+            .filter_map(|grant| match &grant.scope {
+                Scope::Database(pattern) if self.fits(pattern, database) => Some((pattern.as_str(), grant)),
+                Scope::Database(_) | Scope::Global | Scope::Table(_) | Scope::Other => None,
+            })
+            .collect();
+        if self.adds_up {
+            return fitting;
+        }
+        let is_best = |(pattern, grant): &&(&str, &Grant)| {
+            let others = fitting.iter().filter(|(_, other)| other.grantee == grant.grantee);
+            others.map(|(pattern, _)| specificity(pattern)).max() == Some(specificity(pattern))
+        };
+        fitting.iter().filter(is_best).copied().collect()
     }
 
     pub(super) fn has_on_table(&self, privilege: &str, table: &TableName) -> bool {
@@ -94,6 +130,12 @@ impl Grants {
             .filter(|privilege| self.grants.iter().any(|grant| grant.has(privilege)))
             .copied()
             .collect()
+    }
+
+    /// A database's name for a GRANT to this account: `_` and `%` must not work as wildcards. Where they never do, a backslash
+    /// before them would be part of the name (tried on 9.7 with `partial_revokes`).
+    pub(super) fn database_to_grant_on(&self, name: &str) -> String {
+        if self.wildcards_are_literal { quote::identifier(name) } else { escaped_database(name) }
     }
 
     fn fits(&self, pattern: &str, database: &str) -> bool {
@@ -129,6 +171,7 @@ impl Grant {
         };
         Some(Grant {
             all: names.contains("ALL PRIVILEGES") || names.contains("ALL"),
+            grantee: tail.split([' ']).next().unwrap_or_default().to_owned(),
             grant_option: tail.ends_with("GRANT OPTION") || tail.contains("GRANT OPTION "),
             privileges: names,
             scope,
@@ -205,7 +248,25 @@ fn outside(text: &str) -> impl Iterator<Item = usize> + '_ {
 
 fn unquoted(name: &str) -> String {
     let name = name.trim();
-    crate::sql::quote::unquote_identifier(name).unwrap_or_else(|| name.to_owned())
+    quote::unquote_identifier(name).unwrap_or_else(|| name.to_owned())
+}
+
+/// How the server sorts the patterns of databases: by what stands before the first wildcard, in bytes; without one first.
+fn specificity(pattern: &str) -> usize {
+    let mut bytes = pattern.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b'%' | b'_' => return (at + 1).min(127),
+            _ => {}
+        }
+    }
+    128
+}
+
+/// Returns the one name that a pattern fits; `None` when it has wildcards.
+fn unescaped(pattern: &str) -> Option<String> {
+    (specificity(pattern) == 128).then(|| pattern.replace("\\_", "_").replace("\\%", "%"))
 }
 
 /// LIKE with `\` as escape, as the server matches database-level grants.
@@ -223,11 +284,11 @@ fn like(pattern: &str, text: &str) -> bool {
     matches(&chars(pattern), &chars(text))
 }
 
-/// A database name for a GRANT, where `_` and `%` must not work as wildcards.
-pub(super) fn escaped_database(name: &str) -> String {
+/// A database name for a GRANT in which `_` and `%` are wildcards.
+fn escaped_database(name: &str) -> String {
     let escaped: String =
         name.chars().flat_map(|c| matches!(c, '_' | '%').then_some('\\').into_iter().chain([c])).collect();
-    crate::sql::quote::identifier(&escaped)
+    quote::identifier(&escaped)
 }
 
 #[cfg(test)]
@@ -269,6 +330,29 @@ mod tests {
     }
 
     #[test]
+    fn only_the_most_specific_database_counts() {
+        let some = grants(&[
+            "GRANT SELECT ON `shop%`.* TO `u`@`%`",
+            "GRANT INSERT ON `shop\\_1`.* TO `u`@`%`",
+            "GRANT EVENT ON `%`.* TO `u`@`%`",
+        ]);
+        assert!(some.has_on_database("INSERT", "shop_1") && !some.has_on_database("SELECT", "shop_1"));
+        assert!(some.has_on_database("SELECT", "shop_2") && !some.has_on_database("EVENT", "shop_2"));
+        assert!(some.has_on_database("EVENT", "crm"));
+        assert_eq!(some.missing_on_database(&["SELECT", "INSERT"], "shop_1"), ["SELECT"]);
+        assert_eq!(some.missing_on_database(&["SELECT", "INSERT"], "shop_2"), ["INSERT"]);
+        assert!(!some.is_by_pattern("shop_1") && some.is_by_pattern("shop_2") && some.is_by_pattern("crm"));
+        // Each role of MariaDB counts for itself.
+        let with_role = grants(&[
+            "GRANT SELECT ON `shop%`.* TO `r`",
+            "GRANT INSERT ON `shop_2`.* TO `u`@`%` WITH GRANT OPTION",
+        ]);
+        assert!(
+            with_role.has_on_database("SELECT", "shop_2") && with_role.has_on_database("INSERT", "shop_2")
+        );
+    }
+
+    #[test]
     fn columns_are_not_the_table() {
         let some = grants(&["GRANT SELECT (a) ON `d`.`t` TO `u`@`%`"]);
         assert!(!some.has_on_table("SELECT", &TableName::new("d", "t")));
@@ -281,5 +365,6 @@ mod tests {
         let literal = Grants::parse(&["GRANT SELECT ON `a_c`.* TO `u`@`%`"], true);
         assert!(literal.has_on_database("SELECT", "a_c") && !literal.has_on_database("SELECT", "abc"));
         assert_eq!(escaped_database("a_b%c`"), "`a\\_b\\%c```");
+        assert_eq!(literal.database_to_grant_on("a_c"), "`a_c`");
     }
 }

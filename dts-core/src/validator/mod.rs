@@ -10,6 +10,7 @@
 //! `source_connect`, and what could not be looked at because of that is *blocked*. An item never passes without having been
 //! looked at. Items run several at once, and each has a deadline.
 mod binlog;
+mod conflict;
 mod connection;
 mod definitions;
 mod finding;
@@ -22,6 +23,7 @@ mod parallel;
 mod parameters;
 mod plan;
 mod privileges;
+mod readiness;
 mod registry;
 mod stored;
 mod survey;

@@ -1,18 +1,15 @@
 //! The objects themselves: do they exist, do they fit, what is special about them.
 use std::collections::{BTreeSet, HashSet};
 
-use crate::data::{ObjectKind, TableName, TableSchema};
+use crate::data::{TableName, TableSchema};
 use crate::error::Side;
-use crate::server::catalog;
 use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::validator::finding::Verdict;
 use crate::validator::fix::{count, few};
 use crate::validator::options::TaskType;
-use crate::validator::privileges::target_databases;
 use crate::validator::registry::Check;
 use crate::validator::survey::{Blocked, Survey};
-use crate::wire::Connection;
 
 const GROUP: &str = "objects";
 
@@ -25,14 +22,6 @@ pub(super) const CHECKS: &[Check] = &[
          Warns when a rename rule is for a table that does not exist.",
     )
     .not_ignorable("there would be less to move than the task says"),
-    Check::fails(
-        GROUP,
-        "target_conflict",
-        target_conflict,
-        "No table or view of a name that the task writes to is on the target, and no two tables go to one name. Fails \
-         otherwise. What this very task left there is recognised and passes.",
-    )
-    .not_ignorable("data of the target would be overwritten"),
     Check::fails(
         GROUP,
         "tables_without_key",
@@ -99,84 +88,6 @@ fn objects_exist(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
             .objects(idle));
     }
     Ok(Verdict::pass(expected, actual))
-}
-
-fn target_conflict(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
-    let objects = survey.source_objects()?;
-    let route = &survey.transform()?.route;
-    let target = survey.facts(Side::Target)?;
-    let expected = "no object of these names on the target";
-    let names: Vec<&TableName> =
-        objects.tables.iter().map(|table| &table.name).chain(&objects.views).collect();
-    if let Err(error) = route.check_collisions(names.iter().copied()) {
-        return Ok(Verdict::fail(expected, error.kind().to_string())
-            .message("two tables of the source would become one")
-            .fix("Give them names of their own in objects.rename."));
-    }
-    let ignores_case = target.lower_case_table_names() != 0;
-    let fold = |name: &TableName| {
-        if ignores_case {
-            TableName::new(name.database.to_lowercase(), name.table.to_lowercase())
-        } else {
-            name.clone()
-        }
-    };
-    let mut connection = survey.connect(Side::Target, stop)?;
-    let mut present: HashSet<TableName> = HashSet::new();
-    for database in target_databases(survey)? {
-        stop.check()?;
-        let tables = catalog::table_names(&mut connection, &database)?;
-        let views = catalog::view_names(&mut connection, &database)?;
-        present.extend(tables.iter().chain(&views).map(fold));
-    }
-    let own: HashSet<TableName> =
-        leftovers(&mut connection, &survey.options.task)?.iter().map(fold).collect();
-    let wanted: BTreeSet<TableName> = names.iter().map(|name| fold(&route.target_of(name))).collect();
-    let (ours, foreign): (Vec<&TableName>, Vec<&TableName>) =
-        wanted.iter().filter(|name| present.contains(name)).partition(|name| own.contains(name));
-    if foreign.is_empty() {
-        let actual = if ours.is_empty() {
-            "none".to_owned()
-        } else {
-            format!("{} that this task itself left there", count(ours.len(), "object"))
-        };
-        return Ok(Verdict::pass(expected, actual));
-    }
-    let drops: Vec<String> = foreign.iter().take(20).map(|name| quote::table(name)).collect();
-    Ok(Verdict::fail(expected, format!("{}: {}", count(foreign.len(), "object"), few(&foreign)))
-        .message("the target already has objects of the names that the task would create")
-        .fix(format!(
-            "Give the task's objects other names in objects.rename; or, when they are not needed, on the target: DROP TABLE \
-             {}; (DROP VIEW for views){}",
-            drops.join(", "),
-            if foreign.len() > drops.len() { " and so on for all of them" } else { "" }
-        ))
-        .objects(foreign))
-}
-
-/// The tables and views that this task has created on the target before; none when dts was never there.
-fn leftovers(connection: &mut Connection, task: &str) -> Result<Vec<TableName>, Blocked> {
-    let task = quote::string_literal(task);
-    let tables =
-        format!("SELECT target_database, target_table FROM `__dts__`.`table_copy` WHERE task = {task}");
-    let views = format!(
-        "SELECT database_name, object_name FROM `__dts__`.`object` WHERE task = {task} AND kind = '{}'",
-        ObjectKind::View
-    );
-    let mut names = recorded(connection, tables)?;
-    names.extend(recorded(connection, views)?);
-    Ok(names)
-}
-
-fn recorded(connection: &mut Connection, sql: String) -> Result<Vec<TableName>, Blocked> {
-    match connection.query(sql, "looking for what this task left on the target") {
-        Ok(rows) => Ok(rows.iter().map(|row| TableName::new(row.string(0), row.string(1))).collect()),
-        // 1049 no such database, 1146 no such table; 1044 and 1142: the account may not see one that is not its own.
-        Err(error) if error.server_error().is_some_and(|e| matches!(e.code, 1044 | 1049 | 1142 | 1146)) => {
-            Ok(Vec::new())
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn tables_without_key(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {

@@ -1,12 +1,12 @@
 //! What both accounts may do: everything that is missing at once, as statements to copy.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::data::TableName;
 use crate::error::Side;
 use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::validator::finding::Verdict;
-use crate::validator::grants::{Grants, escaped_database};
+use crate::validator::grants::Grants;
 use crate::validator::options::{EndpointKind, TaskType};
 use crate::validator::registry::Check;
 use crate::validator::survey::{Blocked, SourceObjects, Survey};
@@ -52,24 +52,41 @@ enum Level {
 }
 
 #[derive(Default)]
-struct Missing(BTreeMap<Level, Vec<&'static str>>);
+struct Missing {
+    privileges: BTreeMap<Level, Vec<&'static str>>,
+    /// What the account has already, and would lose by a more specific grant without it.
+    again: BTreeMap<Level, Vec<&'static str>>,
+}
 
 impl Missing {
     fn add(&mut self, level: Level, privilege: &'static str) {
-        let privileges = self.0.entry(level).or_default();
+        let privileges = self.privileges.entry(level).or_default();
         if !privileges.contains(&privilege) {
             privileges.push(privilege);
         }
     }
 
+    /// Adds what is missing of the privileges `needed` on a database.
+    fn add_on_database(&mut self, grants: &Grants, needed: &[&'static str], database: &str) {
+        let missing = grants.missing_on_database(needed, database);
+        if !missing.is_empty() && grants.is_by_pattern(database) {
+            let is_there = |privilege: &&&str| !missing.contains(privilege) && !grants.has_global(privilege);
+            let again = needed.iter().filter(is_there).copied();
+            self.again.entry(Level::Database(database.to_owned())).or_default().extend(again);
+        }
+        for privilege in missing {
+            self.add(Level::Database(database.to_owned()), privilege);
+        }
+    }
+
     fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.privileges.is_empty()
     }
 
     /// `SELECT on shop, PROCESS`.
     fn summary(&self) -> String {
         let mut parts = Vec::new();
-        for (level, privileges) in &self.0 {
+        for (level, privileges) in &self.privileges {
             let privileges = privileges.join(", ");
             parts.push(match level {
                 Level::Global => privileges,
@@ -81,17 +98,19 @@ impl Missing {
     }
 
     /// One GRANT for each level that something is missing on: the server allows no more in one statement.
-    fn statements(&self, account: &str) -> String {
+    fn statements(&self, account: &str, grants: &Grants) -> String {
         let account = quoted_account(account);
         let grant = |(level, privileges): (&Level, &Vec<&str>)| {
             let object = match level {
                 Level::Global => "*.*".to_owned(),
-                Level::Database(name) => format!("{}.*", escaped_database(name)),
+                Level::Database(name) => format!("{}.*", grants.database_to_grant_on(name)),
                 Level::Table(name) => quote::table(name),
             };
-            format!("GRANT {} ON {object} TO {account};", privileges.join(", "))
+            let again = self.again.get(level).into_iter().flatten();
+            let all: Vec<&str> = privileges.iter().chain(again).copied().collect();
+            format!("GRANT {} ON {object} TO {account};", all.join(", "))
         };
-        self.0.iter().map(grant).collect::<Vec<_>>().join("\n")
+        self.privileges.iter().map(grant).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -114,7 +133,7 @@ fn verdict(survey: &Survey, side: Side, expected: &str, missing: &Missing) -> Re
     };
     Ok(Verdict::fail(expected, format!("missing: {}", missing.summary()))
         .message(format!("account '{account}' may not do all that the task needs"))
-        .fix(format!("{}{console}", missing.statements(account))))
+        .fix(format!("{}{console}", missing.statements(account, survey.grants(side)?))))
 }
 
 /// The databases that the task reads, those included that the account cannot see.
@@ -188,14 +207,20 @@ fn source_privileges(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked>
     let mut of_tables: Vec<&'static str> = vec!["SELECT"];
     of_tables.extend(options.views.then_some("SHOW VIEW"));
     of_tables.extend(options.triggers.then_some("TRIGGER"));
+    let is_locking = options.task_type != TaskType::Structure && !grants.has_global("RELOAD");
+    let locked: BTreeSet<&str> =
+        needs_exact_snapshot(objects).iter().map(|table| table.database.as_str()).collect();
     for database in source_databases(survey, objects)? {
         let is_whole = selection.is_whole_database(&database);
+        if is_whole {
+            let mut needed = of_tables.clone();
+            needed.extend(options.events.then_some("EVENT"));
+            needed.extend((is_locking && locked.contains(database.as_str())).then_some("LOCK TABLES"));
+            missing.add_on_database(grants, &needed, &database);
+            continue;
+        }
         for privilege in &of_tables {
             if grants.has_on_database(privilege, &database) {
-                continue;
-            }
-            if is_whole {
-                missing.add(Level::Database(database.clone()), privilege);
                 continue;
             }
             let seen = objects.tables.iter().map(|table| &table.name).chain(&objects.views);
@@ -204,15 +229,11 @@ fn source_privileges(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked>
                 missing.add(Level::Table(table), privilege);
             }
         }
-        if options.events && is_whole && !grants.has_on_database("EVENT", &database) {
-            missing.add(Level::Database(database), "EVENT");
-        }
-    }
-    if options.task_type != TaskType::Structure && !grants.has_global("RELOAD") {
-        for table in needs_exact_snapshot(objects) {
-            if !grants.has_on_database("LOCK TABLES", &table.database) {
-                missing.add(Level::Database(table.database.clone()), "LOCK TABLES");
-            }
+        if is_locking && locked.contains(database.as_str()) {
+            let mut needed: Vec<&'static str> = of_tables.clone();
+            needed.retain(|privilege| grants.has_on_database(privilege, &database));
+            needed.push("LOCK TABLES");
+            missing.add_on_database(grants, &needed, &database);
         }
     }
     let expected = "all privileges for reading";
@@ -260,17 +281,9 @@ fn target_privileges(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked>
     needed.extend(options.events.then_some("EVENT"));
     needed.sort_unstable();
     for database in target_databases(survey)? {
-        for privilege in &needed {
-            if !grants.has_on_database(privilege, &database) {
-                missing.add(Level::Database(database.clone()), privilege);
-            }
-        }
+        missing.add_on_database(grants, &needed, &database);
     }
-    for privilege in OWN {
-        if !grants.has_on_database(privilege, "__dts__") {
-            missing.add(Level::Database("__dts__".to_owned()), privilege);
-        }
-    }
+    missing.add_on_database(grants, &OWN, "__dts__");
     let expected = "all privileges for writing";
     if missing.is_empty() {
         return Ok(Verdict::pass(expected, "all"));
@@ -283,7 +296,7 @@ fn target_session_settings(survey: &Survey, stop: &StopToken) -> Result<Verdict,
     let account = quoted_account(&facts.current_user);
     let expected = "the account may set what a session of the load needs";
     let mut wanted: Vec<(&str, &str, &str)> = Vec::new();
-    if facts.is_on("innodb_strict_mode") == Some(true) {
+    if facts.is_on("innodb_strict_mode") != Some(false) {
         wanted.push((
             "innodb_strict_mode",
             "SET SESSION innodb_strict_mode = 0",
@@ -367,7 +380,7 @@ mod tests {
         missing.add(Level::Global, "REPLICATION SLAVE");
         missing.add(Level::Global, "PROCESS");
         assert_eq!(
-            missing.statements("d'ts@%"),
+            missing.statements("d'ts@%", &Grants::default()),
             "GRANT PROCESS, REPLICATION SLAVE ON *.* TO 'd\\'ts'@'%';\nGRANT SELECT ON `shop\\_1`.* TO 'd\\'ts'@'%';"
         );
         assert_eq!(missing.summary(), "PROCESS, REPLICATION SLAVE; SELECT on shop_1.*");

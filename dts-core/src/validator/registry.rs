@@ -2,7 +2,9 @@
 use crate::stop::StopToken;
 use crate::validator::finding::Verdict;
 use crate::validator::survey::{Blocked, Survey};
-use crate::validator::{binlog, connection, objects, parameters, privileges, stored, tables, upgrade};
+use crate::validator::{
+    binlog, conflict, connection, objects, parameters, privileges, readiness, stored, tables, upgrade,
+};
 
 /// The worst that an item can say of a thing it could look at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,18 +60,17 @@ impl Check {
 }
 
 pub(super) fn checks() -> impl Iterator<Item = &'static Check> {
-    [
-        connection::CHECKS,
-        upgrade::CHECKS,
+    let others = [
         binlog::CHECKS,
         privileges::CHECKS,
         parameters::CHECKS,
+        readiness::CHECKS,
         objects::CHECKS,
+        conflict::CHECKS,
         tables::CHECKS,
         stored::CHECKS,
-    ]
-    .into_iter()
-    .flatten()
+    ];
+    std::iter::once(connection::CHECKS).chain(upgrade::CHECKS).chain(others).flatten()
 }
 
 /// Lists all items that a [`Validator`](crate::validator::Validator) looks at, in their order.

@@ -30,7 +30,8 @@ pub(super) const CHECKS: &[Check] = &[
         "Where a foreign key changes rows by itself (CASCADE, SET NULL), its parent takes part, too. Such changes are not in the \
          binary log before MySQL 9.6; they are repeated on the target from the parent's changes, and the tables are copied \
          together from one exact snapshot. Fails where the parent is not selected and such a source is followed.",
-    ),
+    )
+    .not_ignorable("changes would be lost without a trace"),
     Check::fails(
         GROUP,
         "engine",

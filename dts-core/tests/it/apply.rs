@@ -103,6 +103,38 @@ fn apply_carries_what_tools_and_applications_do() {
     dump::assert_equal(&pair.source, &pair.target, "d");
 }
 
+/// LOAD DATA in all its forms is in the log as rows, in one transaction each.
+fn load_data_on_the_source(generation: Generation) {
+    let (pair, migration) = in_sync(generation);
+    let rows: String = (100..3_000).map(|id| format!("{id}\t{}\n", id * 7)).collect();
+    let folder = pair.source.datadir().join("d");
+    std::fs::write(folder.join("new.txt"), rows).unwrap();
+    std::fs::write(folder.join("again.txt"), "1\t1\n2\t9\n4000\t\\N\n100\t5\n").unwrap();
+    for name in ["new.txt", "again.txt"] {
+        let path = folder.join(name).display().to_string();
+        // Servers may read only what everybody may.
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        let how = if name == "new.txt" { ["", "IGNORE"] } else { ["IGNORE", "REPLACE"] };
+        for word in how {
+            pair.source.exec(&format!("LOAD DATA INFILE '{path}' {word} INTO TABLE d.t"));
+        }
+    }
+    run(&migration, Until::Synced);
+    dump::assert_equal(&pair.source, &pair.target, "d");
+    let count: u64 = pair.target.query_one("SELECT COUNT(*) FROM d.t");
+    assert!(count > 2_900, "{count} rows");
+}
+
+#[test]
+fn apply_load_data_old_to_new() {
+    load_data_on_the_source(Generation::Old);
+}
+
+#[test]
+fn apply_load_data_new_to_new() {
+    load_data_on_the_source(Generation::New);
+}
+
 /// Connections of either side are killed all the time; nothing is lost or applied twice.
 #[test]
 fn apply_reconnects() {

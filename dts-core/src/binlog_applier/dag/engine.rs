@@ -8,17 +8,18 @@ use crate::error::{Error, Result};
 use super::super::change::TransactionPart;
 use super::super::coordinator::Coordinator;
 use super::super::engine::Engine;
+use super::super::rules::Rules;
 use super::graph::{Graph, Touched};
-use super::job::{self, Rules};
+use super::job;
 
 /// Bytes of changes that wait or are under way at most.
-const GRAPH_BYTES_MAX: usize = 32 << 20;
+const GRAPH_BYTES_MAX: usize = 48 << 20;
 /// A transaction of more bytes goes alone, in parts.
 const TRANSACTION_BYTES_MAX: usize = 8 << 20;
 /// Bytes of changes that share a target commit.
-const COMMIT_BYTES: usize = 1 << 20;
+const COMMIT_BYTES: usize = 4 << 20;
 /// Source transactions that share a target commit at most.
-const COMMIT_TRANSACTIONS: usize = 1000;
+const COMMIT_TRANSACTIONS: usize = 4000;
 /// Ready transactions that are worth a commit, when nobody waits for more.
 const COMMIT_WORTH: usize = 200;
 /// Commits that are with a worker or on their way to it: the next one is there when one ends.

@@ -8,5 +8,4 @@ mod job;
 mod write_set;
 
 pub(super) use engine::DagEngine;
-pub(super) use job::{Rules, execute_by_rules, is_divergence};
 pub(super) use write_set::TableKeys;

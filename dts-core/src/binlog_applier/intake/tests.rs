@@ -75,3 +75,12 @@ fn tables_outside_of_transactions_are_not_rolled_back() {
     assert_eq!(group.changes.len(), 2);
     group.truncate(2).unwrap();
 }
+
+#[test]
+fn offsets_go_beyond_four_gibibytes() {
+    const GIB: u64 = 1 << 30;
+    assert_eq!((offset_after(4, 200), offset_after(4 * GIB - 100, 50)), (200, 4 * GIB + 50));
+    assert_eq!(offset_after(4 * GIB + 50, 900), 4 * GIB + 900);
+    // A transaction that the stream begins anew.
+    assert_eq!(offset_after(2 * GIB, 500), 500);
+}

@@ -1,7 +1,7 @@
 //! The engine for being far behind: a stretch of the log at a time, each row written once.
 //!
 //! A *window* is a run of whole transactions, bounded in bytes, reduced to what each row was before it and is after it
-//! ([`window`]). All workers write it at once, each the rows of its share ([`write`]), while the next window fills. A
+//! ([`window`](super::window)). All workers write it at once, each the rows of its share, while the next window fills. A
 //! hundred updates of one row are one.
 //!
 //! # Why it is right
@@ -31,28 +31,30 @@
 //!
 //! # Large transactions
 //! One that is larger than a quarter of a window goes, reduced in pieces, through one worker in one target transaction.
-mod window;
-mod write;
-
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::data::{GtidSet, TableName};
 use crate::error::{Error, ErrorKind, Result, Side};
 
 use super::ApplyMode;
-use super::change::TransactionPart;
+use super::change::{Change, TransactionPart};
 use super::coordinator::Coordinator;
-use super::dag::{self, Rules};
 use super::engine::Engine;
+use super::rules::{self, Rules};
+use super::window::{self, Sealed, Window};
 use super::worker::{Committed, Divergence, Job, Worker};
-use window::Window;
 
 /// Memory that a window holds at most. Two are there at a time: one fills while the other is written.
-const WINDOW_BYTES_MAX: usize = 40 << 20;
-/// A window that is smaller waits for more, as long as more comes.
-const WINDOW_BYTES_MIN: usize = 4 << 20;
+const WINDOW_BYTES_MAX: usize = 64 << 20;
+/// A window that is smaller waits for more, as long as more comes: the larger it is, the fewer rows are written twice. The
+/// first one is small, because nothing is written before it; the wanted size doubles from there.
+const FIRST_WINDOW_BYTES: usize = 8 << 20;
+/// Where that ends.
+const WINDOW_BYTES_WANTED: usize = 48 << 20;
+/// How long a window may wait for more while the target is idle.
+const FILLING_MAX: Duration = Duration::from_millis(500);
 /// A transaction that is larger goes in pieces.
 const TRANSACTION_BYTES_MAX: usize = WINDOW_BYTES_MAX / 4;
 /// Size of such a piece.
@@ -61,6 +63,8 @@ const PIECE_BYTES: usize = 4 << 20;
 const PIECES_UNDER_WAY: usize = 2;
 /// A window of fewer rows is not worth a meeting of all workers.
 const SHARED_ROWS_MIN: usize = 400;
+/// Windows that one worker writes after workers have locked each other out: what they are about may be so for a while.
+const WINDOWS_ALONE: u32 = 20;
 /// How long one wait for the workers lasts before the stop token is looked at.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -68,14 +72,16 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub(super) struct EpochEngine {
     rules: Rules,
     workers: usize,
-    /// The next window is for one worker alone.
-    alone: bool,
-    filling: Window,
+    /// So many windows are still for one worker alone.
+    alone: u32,
+    filling: Filling,
+    /// A smaller window waits for more.
+    wanted_bytes: usize,
     /// The transaction under way.
     parts: Vec<TransactionPart>,
     parts_bytes: usize,
     /// The transaction under way goes in pieces; this is the next one.
-    piece: Option<Window>,
+    piece: Option<Filling>,
     /// Tables with images that do not hold all columns: from the first of them on, changes are kept in order, and written after
     /// what was reduced before it.
     in_order: HashSet<TableName>,
@@ -86,16 +92,32 @@ pub(super) struct EpochEngine {
     launched: GtidSet,
 }
 
+/// A window that fills.
+#[derive(Default)]
+struct Filling {
+    window: Window<Change>,
+    /// The transactions that end in it.
+    committed: Committed,
+    /// When it got its first change.
+    since: Option<Instant>,
+}
+
+/// A window that is written.
+struct Closed {
+    window: Sealed<Change>,
+    committed: Committed,
+}
+
 /// How far the window is that is being written.
 enum Stage {
     /// There is none, or a worker does all of it.
     Idle,
     /// The workers execute their parts.
-    Executing(Arc<Window>, Rigour),
+    Executing(Arc<Closed>, Rigour),
     /// The workers commit them.
-    Committing(Arc<Window>, Rigour),
+    Committing(Arc<Closed>, Rigour),
     /// The workers insert what had to wait.
-    Inserting(Arc<Window>),
+    Inserting(Arc<Closed>),
 }
 
 /// Whether every change must fit the row that it finds.
@@ -109,13 +131,14 @@ struct Rigour {
 }
 
 impl EpochEngine {
-    /// `workers`: how many share a window; `alone`: but not the first one. `half_done`: what an earlier life has left.
+    /// `workers`: how many share a window; `alone`: but not yet, because workers have locked each other out. `half_done`: what an earlier life has left.
     pub(super) fn new(rules: Rules, workers: usize, alone: bool, half_done: Option<GtidSet>) -> Self {
         EpochEngine {
             rules,
             workers,
-            alone,
-            filling: Window::default(),
+            alone: if alone { WINDOWS_ALONE } else { 0 },
+            filling: Filling::default(),
+            wanted_bytes: FIRST_WINDOW_BYTES,
             parts: Vec::new(),
             parts_bytes: 0,
             piece: None,
@@ -147,24 +170,25 @@ impl EpochEngine {
             }
             match std::mem::replace(&mut self.stage, Stage::Idle) {
                 Stage::Idle => return Ok(true),
-                Stage::Executing(window, rigour) => {
-                    coordinator.begin_window(&window.committed.done)?;
+                Stage::Executing(closed, rigour) => {
+                    coordinator.begin_window(&closed.committed.done)?;
                     submit_all(coordinator, rigour, |_| {
                         Box::new(|worker| worker.commit_part().map(|()| Committed::default()))
                     });
-                    self.stage = Stage::Committing(window, rigour);
+                    self.stage = Stage::Committing(closed, rigour);
                 }
-                Stage::Committing(window, rigour) if write::has_second_phase(&window) => {
-                    submit_all(coordinator, rigour, |share| {
-                        let window = window.clone();
-                        Box::new(move |worker| insert(&window, share, rigour, worker))
+                Stage::Committing(closed, rigour) if window::has_second_phase(&closed.window) => {
+                    submit_all(coordinator, rigour, |number| {
+                        let closed = closed.clone();
+                        Box::new(move |worker| insert(&closed.window, number, rigour, worker))
                     });
-                    self.stage = Stage::Inserting(window);
+                    self.stage = Stage::Inserting(closed);
                 }
-                Stage::Committing(window, _) | Stage::Inserting(window) => {
+                Stage::Committing(closed, _) | Stage::Inserting(closed) => {
                     let rules = self.rules;
-                    coordinator
-                        .end_window(&window.committed, |worker| write::in_order(&window, rules, worker))?;
+                    coordinator.end_window(&closed.committed, |worker| {
+                        window::write_in_order(&closed.window, rules, worker)
+                    })?;
                 }
             }
         }
@@ -184,30 +208,33 @@ impl EpochEngine {
         if self.filling.is_empty() {
             return Ok(());
         }
-        let workers = if std::mem::take(&mut self.alone) { 1 } else { self.workers };
+        let was_half_done = self.half_done.is_some();
+        let is_small = !was_half_done && self.filling.window.row_count() < SHARED_ROWS_MIN;
+        let workers = if self.alone > 0 || is_small { 1 } else { self.workers };
+        self.alone = self.alone.saturating_sub(1);
         let rigour = Rigour { strict: self.is_strict(), rules: self.rules, workers };
-        let was_half_done = self.half_done.take().is_some();
-        self.filling.committed.rows_written = self.filling.row_count() as u64;
-        let window = Arc::new(std::mem::take(&mut self.filling));
-        self.launched.clone_from(&window.committed.done);
-        if !was_half_done && (workers == 1 || window.row_count() < SHARED_ROWS_MIN) {
+        self.half_done = None;
+        let closed = Arc::new(std::mem::take(&mut self.filling).close(workers));
+        self.launched.clone_from(&closed.committed.done);
+        if !was_half_done && !closed.window.is_shared() {
             coordinator.submit(
                 0,
                 Box::new(move |worker| {
-                    let divergences = write_whole(&window, rigour, worker)?;
-                    worker.commit(&window.committed.done)?;
-                    Ok(Committed { divergences, ..window.committed.clone() })
+                    let divergences = write_whole(&closed.window, rigour, worker)?;
+                    worker.commit(&closed.committed.done)?;
+                    Ok(Committed { divergences, ..closed.committed.clone() })
                 }),
             );
             return Ok(());
         }
-        submit_all(coordinator, rigour, |share| {
-            let window = window.clone();
+        submit_all(coordinator, rigour, |number| {
+            let closed = closed.clone();
             Box::new(move |worker| {
-                write::first_phase(&window, share, rigour.strict, worker).map(|()| Committed::default())
+                window::write_first_phase(&closed.window, number, rigour.strict, worker)
+                    .map(|()| Committed::default())
             })
         });
-        self.stage = Stage::Executing(window, rigour);
+        self.stage = Stage::Executing(closed, rigour);
         Ok(())
     }
 
@@ -230,19 +257,17 @@ impl EpochEngine {
             let last = part.last;
             let piece = self.piece.get_or_insert_default();
             piece.take(part, &mut self.in_order, strict)?;
-            if last || piece.bytes >= PIECE_BYTES {
+            if last || piece.window.bytes >= PIECE_BYTES {
                 while coordinator.pool().waiting(0) >= PIECES_UNDER_WAY {
                     coordinator.settle(PATIENCE)?;
                     coordinator.check_stop()?;
                 }
-                let mut piece = std::mem::take(piece);
-                let mut committed = std::mem::take(&mut piece.committed);
-                committed.rows_written = piece.row_count() as u64;
+                let Closed { window, mut committed } = std::mem::take(piece).close(1);
                 let rigour = Rigour { strict, rules: self.rules, workers: 1 };
                 coordinator.submit(
                     0,
                     Box::new(move |worker| {
-                        committed.divergences = write_whole(&piece, rigour, worker)?;
+                        committed.divergences = write_whole(&window, rigour, worker)?;
                         if last {
                             worker.commit(&committed.done)?;
                         }
@@ -259,21 +284,47 @@ impl EpochEngine {
     }
 }
 
-/// Gives each of the window's workers its job.
-fn submit_all(coordinator: &mut Coordinator<'_>, rigour: Rigour, job: impl Fn(write::Share) -> Job) {
+impl Filling {
+    fn is_empty(&self) -> bool {
+        self.committed.transactions == 0 && self.window.is_empty()
+    }
+
+    /// Takes a part of a transaction. `in_order`: as in [`Window::take_change`].
+    fn take(&mut self, part: TransactionPart, in_order: &mut HashSet<TableName>, strict: bool) -> Result<()> {
+        self.since.get_or_insert_with(Instant::now);
+        if part.last {
+            self.committed.end_transaction(&part);
+        }
+        self.committed.row_events += part.changes.len() as u64;
+        for change in part.changes {
+            self.window.take_change(change, &part.span, in_order, strict)?;
+        }
+        Ok(())
+    }
+
+    fn close(self, workers: usize) -> Closed {
+        let Filling { window, mut committed, since: _ } = self;
+        let window = window.seal(workers);
+        committed.rows_written = window.row_count() as u64;
+        Closed { window, committed }
+    }
+}
+
+/// Gives each of the window's workers (from 0) its job.
+fn submit_all(coordinator: &mut Coordinator<'_>, rigour: Rigour, job: impl Fn(usize) -> Job) {
     for worker in 0..rigour.workers {
-        coordinator.submit(worker, job((worker as u64, rigour.workers as u64)));
+        coordinator.submit(worker, job(worker));
     }
 }
 
 /// Inserts what had to wait for all deletes, and commits.
-fn insert(window: &Window, share: write::Share, rigour: Rigour, worker: &mut Worker) -> Result<Committed> {
+fn insert(window: &Sealed<Change>, number: usize, rigour: Rigour, worker: &mut Worker) -> Result<Committed> {
     let Rigour { strict, rules, .. } = rigour;
-    let divergences = match write::second_phase(window, share, strict, worker) {
+    let divergences = match window::second_phase(window, number, strict, worker) {
         // The parts are committed, so that this is not found by applying the transactions one by one.
-        Err(error) if dag::is_divergence(&error) => {
+        Err(error) if rules::is_divergence(&error) => {
             worker.rollback()?;
-            write::second_phase_by_rules(window, share, strict, rules, worker)?
+            window::second_phase_by_rules(window, number, strict, rules, worker)?
         }
         done => done.map(|()| Vec::new())?,
     };
@@ -282,10 +333,9 @@ fn insert(window: &Window, share: write::Share, rigour: Rigour, worker: &mut Wor
 }
 
 /// Writes a window by one worker, without a commit.
-fn write_whole(window: &Window, rigour: Rigour, worker: &mut Worker) -> Result<Vec<Divergence>> {
-    write::first_phase(window, (0, 1), rigour.strict, worker)?;
-    write::second_phase(window, (0, 1), rigour.strict, worker)?;
-    write::in_order(window, rigour.rules, worker)
+fn write_whole(window: &Sealed<Change>, rigour: Rigour, worker: &mut Worker) -> Result<Vec<Divergence>> {
+    window::write_reduced(window, 0, rigour.strict, worker)?;
+    window::write_in_order(window, rigour.rules, worker)
 }
 
 impl Engine for EpochEngine {
@@ -307,9 +357,10 @@ impl Engine for EpochEngine {
         }
         if self.may_close(coordinator) {
             // What was half done is finished by itself: only its rows may be anything.
-            if self.half_done.is_some() || self.filling.bytes >= WINDOW_BYTES_MAX {
+            if self.half_done.is_some() || self.filling.window.bytes >= WINDOW_BYTES_MAX {
                 self.close(coordinator)?;
-            } else if self.filling.bytes >= WINDOW_BYTES_MIN && self.advance(coordinator)? {
+            } else if self.filling.window.bytes >= self.wanted_bytes && self.advance(coordinator)? {
+                self.wanted_bytes = (2 * self.wanted_bytes).min(WINDOW_BYTES_WANTED);
                 self.launch(coordinator)?;
             }
         }
@@ -321,6 +372,14 @@ impl Engine for EpochEngine {
             self.launch(coordinator)?;
         }
         Ok(())
+    }
+
+    fn proceed(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
+        if !self.advance(coordinator)? {
+            return Ok(());
+        }
+        let is_due = self.filling.since.is_some_and(|since| since.elapsed() >= FILLING_MAX);
+        if is_due { self.flush(coordinator) } else { Ok(()) }
     }
 
     fn drain(&mut self, coordinator: &mut Coordinator<'_>) -> Result<()> {
