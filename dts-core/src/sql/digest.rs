@@ -1,6 +1,6 @@
 //! Digests of rows, computed by the servers: the same text on both sides, the same bits from MySQL 5.6 to 9.7 and MariaDB.
 //!
-//! What the hash of one row is, is said in [`row_text`](super::row_text).
+//! What the hash of one row is, is said in [`row_text`].
 //!
 //! # What a chunk's digest is
 //! The number of rows and the XOR of the first 64 bits of their hashes. Rows of a table with a key are distinct, so that no two
