@@ -37,6 +37,10 @@ struct Shared {
     refuse: AtomicBool,
     hang: AtomicBool,
     latency_nanos: AtomicU64,
+    /// 0: no limit.
+    bytes_per_second: AtomicU64,
+    /// When the link has sent all that was read so far.
+    link_free_at: Mutex<Option<Instant>>,
     accepted: AtomicU64,
     client_bytes: AtomicU64,
     server_bytes: AtomicU64,
@@ -108,6 +112,8 @@ impl Proxy {
             refuse: AtomicBool::new(false),
             hang: AtomicBool::new(false),
             latency_nanos: AtomicU64::new(0),
+            bytes_per_second: AtomicU64::new(0),
+            link_free_at: Mutex::default(),
             accepted: AtomicU64::new(0),
             client_bytes: AtomicU64::new(0),
             server_bytes: AtomicU64::new(0),
@@ -133,6 +139,11 @@ impl Proxy {
     pub fn set_latency(&self, latency: Duration) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         self.shared.latency_nanos.store(nanos, Ordering::SeqCst);
+    }
+
+    /// Lets all connections together, both directions, carry so many bytes a second, as one link does; 0 is no limit.
+    pub fn set_bytes_per_second(&self, count: u64) {
+        self.shared.bytes_per_second.store(count, Ordering::SeqCst);
     }
 
     /// Resets all present connections on both sides; bytes under way are lost.
@@ -244,6 +255,19 @@ fn accept_all(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) 
 /// Makes the close of a socket a reset, which the other side cannot take for an orderly end.
 fn reset_on_close(stream: &TcpStream) {
     let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+impl Shared {
+    /// Returns when the link has carried `count` more bytes.
+    fn sent_at(&self, count: usize) -> Instant {
+        let now = Instant::now();
+        let per_second = self.bytes_per_second.load(Ordering::SeqCst);
+        let Some(nanos) = (count as u64 * 1_000_000_000).checked_div(per_second) else { return now };
+        let mut free_at = lock(&self.link_free_at);
+        let sent = free_at.map_or(now, |at| at.max(now)) + Duration::from_nanos(nanos);
+        *free_at = Some(sent);
+        sent
+    }
 }
 
 impl Connection {
@@ -385,7 +409,7 @@ impl Connection {
                 continue;
             }
             let latency = Duration::from_nanos(shared.latency_nanos.load(Ordering::SeqCst));
-            queue.push(Instant::now() + latency, buffer[..count].to_vec(), || self.is_cut());
+            queue.push(shared.sent_at(count) + latency, buffer[..count].to_vec(), || self.is_cut());
             if end {
                 return;
             }

@@ -6,16 +6,22 @@
 //! digest and the check by stream run in turn, whole processes. Wanted: the check in at most a quarter of the load's time and
 //! at most 0.3 of the time of the stream, with less than 0.1 s of client CPU.
 //!
-//! `... --bin check -- soak [SECONDS]` keeps a writer at full speed on the source for so long and checks again and again: each
-//! check must end with "same", and a row that is changed on the target meanwhile must be the only one reported.
+//! `... --bin check -- soak [SECONDS]` keeps two writers at full speed on the source for so long, and for ten checks at least:
+//! each must end with "same" and status 0. Then, still under the writers, a row is changed on the target without its binary
+//! log: it must be the only one reported. At last somebody writes there with the log on and takes it back: rows are the
+//! same, and the check must raise its alarm.
+//!
+//! `... --bin check -- network [ROWS] [MBIT]` does the same once over a network: each server behind a link of its own, of so many
+//! Mbit/s (1,000 without a number), with a round trip of a millisecond.
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dts_bench::{Usage, measure, median};
-use dts_testbed::{Server, ServerOptions, Version};
+use dts_testbed::{Proxy, Server, ServerOptions, Version};
 use mysql::prelude::Queryable;
+use serde_json::Value;
 
 const TABLES: u64 = 2;
 
@@ -27,12 +33,30 @@ fn main() {
     if arguments.first().is_some_and(|word| word == "soak") {
         return soak(number(1, 120));
     }
-    let (rounds, rows) = (number(0, 3), number(1, 500_000));
+    if arguments.first().is_some_and(|word| word == "network") {
+        let (source, target) = servers(false);
+        let proxies = [Proxy::start(address(source.port())), Proxy::start(address(target.port()))];
+        for proxy in &proxies {
+            proxy.set_latency(Duration::from_micros(500));
+            proxy.set_bytes_per_second(125_000_000 * number(2, 1_000) / 1_000);
+        }
+        let ports = [proxies[0].addr().port(), proxies[1].addr().port()];
+        return compare(&source, &target, ports, 1, number(1, 500_000));
+    }
     let (source, target) = servers(false);
+    compare(&source, &target, [source.port(), target.port()], number(0, 3), number(1, 500_000));
+}
+
+fn address(port: u16) -> (&'static str, u16) {
+    ("127.0.0.1", port)
+}
+
+/// Loads and checks in turn, over these ports.
+fn compare(source: &Server, target: &Server, ports: [u16; 2], rounds: u64, rows: u64) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let dts = dts_program();
-    let file = task_file(folder.path(), &source, &target);
-    sysbench(&source, &["prepare"], rows);
+    let file = task_file(folder.path(), ports);
+    sysbench(source, &["prepare"], rows);
     source.exec("ANALYZE TABLE sbtest.sbtest1, sbtest.sbtest2");
 
     let mut usage: [Vec<(Usage, f64, f64)>; 3] = Default::default();
@@ -94,19 +118,18 @@ fn dts_program() -> PathBuf {
     beside
 }
 
-fn task_file(folder: &Path, source: &Server, target: &Server) -> PathBuf {
-    let end = |server: &Server| {
+fn task_file(folder: &Path, ports: [u16; 2]) -> PathBuf {
+    let end = |port: u16| {
         format!(
-            "host = \"127.0.0.1\"\nport = {}\nuser = \"root\"\npassword = \"\"\ntls = {{ mode = \"disabled\" }}\n",
-            server.port()
+            "host = \"127.0.0.1\"\nport = {port}\nuser = \"root\"\npassword = \"\"\ntls = {{ mode = \"disabled\" }}\n"
         )
     };
     let file = folder.join("task.toml");
     let text = format!(
         "[task]\nname = \"bench\"\n[source]\nkind = \"mysql\"\n{}[target]\nkind = \"mysql\"\n{}[objects]\ndatabases = [\"sbtest\"]\n\
          [check]\nmode = \"none\"\n",
-        end(source),
-        end(target)
+        end(ports[0]),
+        end(ports[1])
     );
     std::fs::write(&file, text).expect("the task file");
     file
@@ -133,7 +156,7 @@ fn soak(seconds: u64) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let home = tempfile::tempdir().expect("a temporary folder");
     let dts = dts_program();
-    let file = task_file(folder.path(), &source, &target);
+    let file = task_file(folder.path(), [source.port(), target.port()]);
     sysbench(&source, &["prepare"], rows);
     source.exec("CREATE TABLE sbtest.counter (id INT PRIMARY KEY, n BIGINT); INSERT INTO sbtest.counter VALUES (1, 0); \
          CREATE TABLE sbtest.still (id INT PRIMARY KEY, v VARCHAR(20)); INSERT INTO sbtest.still VALUES (1, 'a'), (2, 'b')");
@@ -144,8 +167,19 @@ fn soak(seconds: u64) {
     };
     measure(&mut command(&["run", text(&file), "--until", "synced"])).expect("dts run");
     let mut running = command(&["run", text(&file)]).spawn().expect("dts run");
+    // It validates first, and a check is refused meanwhile.
+    let may_check = || {
+        let printed = command(&["status", "bench", "--json"]).output().expect("dts status").stdout;
+        let status: Value = serde_json::from_slice(&printed).unwrap_or_default();
+        status["state"] == "ready_to_complete" || status["step"] == "in_sync" && status["state"] == "running"
+    };
+    let asked = Instant::now();
+    while !may_check() {
+        assert!(asked.elapsed() < Duration::from_secs(60), "the task did not get in sync");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     let (stop, writes) = (AtomicBool::new(false), AtomicU64::new(0));
-    let (mut same, mut other) = (0, 0);
+    let mut wrong = 0;
     std::thread::scope(|scope| {
         for writer in 0..2_u64 {
             let (source, stop, writes) = (&source, &stop, &writes);
@@ -170,48 +204,76 @@ fn soak(seconds: u64) {
             });
         }
         let begun = Instant::now();
-        let mut round = 0;
-        while begun.elapsed() < Duration::from_secs(seconds) || round < 11 {
-            round += 1;
-            let is_planted = round == 6;
-            if is_planted {
-                target.exec("UPDATE sbtest.still SET v = 'wrong' WHERE id = 2");
-            }
-            let check_begun = Instant::now();
-            let output =
-                command(&["check", "bench", "--mode", "full", "--json"]).output().expect("dts check");
-            let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-            let conclusion =
-                printed.split("\"conclusion\":").nth(1).map_or("", |rest| &rest[..14.min(rest.len())]);
-            let found = printed.matches("\"kind\":").count();
-            let key = printed.contains("\"id\": \"2\"") || printed.contains("\"id\":\"2\"");
-            println!(
-                "round {round}: {conclusion} {found} differences, planted {is_planted}, {:.1} s, {} writes, exit {:?}",
-                check_begun.elapsed().as_secs_f64(),
-                writes.load(Ordering::Relaxed),
-                output.status.code()
-            );
-            let is_right = if is_planted {
-                found == 1 && key && conclusion.contains("different")
-            } else {
-                found == 0 && conclusion.contains("same")
-            };
-            if is_right {
-                same += 1
-            } else {
-                other += 1
-            }
-            if !is_right {
-                println!("{printed}\n{}", String::from_utf8_lossy(&output.stderr));
-            }
-            if is_planted {
-                target.exec("UPDATE sbtest.still SET v = 'b' WHERE id = 2");
-            }
+        let mut checks = Checks { writes: &writes, wrong: 0, done: 0 };
+        let check = || command(&["check", "bench", "--mode", "full", "--json"]).output().expect("dts check");
+        while begun.elapsed() < Duration::from_secs(seconds) || checks.done < 10 {
+            checks.judge("nothing", &check, ("same", 0, 0, 0));
         }
+        let silent = |value: &str| {
+            target.exec(&format!("SET sql_log_bin = 0; UPDATE sbtest.still SET v = '{value}' WHERE id = 2"));
+        };
+        silent("wrong");
+        checks.judge("a row, not logged", &check, ("different", 1, 0, 1));
+        silent("b");
+        checks.judge("nothing", &check, ("same", 0, 0, 0));
+        target.exec(
+            "UPDATE sbtest.still SET v = 'c' WHERE id = 2; UPDATE sbtest.still SET v = 'b' WHERE id = 2",
+        );
+        checks.judge("a stranger's two writes", &check, ("same", 0, 2, 1));
+        checks.judge("nothing", &check, ("same", 0, 0, 0));
         stop.store(true, Ordering::Relaxed);
+        wrong = checks.wrong;
+        println!(
+            "{} checks, {} not as they should be, {} writes",
+            checks.done,
+            wrong,
+            writes.load(Ordering::Relaxed)
+        );
     });
     drop(running.kill());
     drop(running.wait());
-    println!("{same} checks as they should be, {other} others, {} writes", writes.load(Ordering::Relaxed));
-    assert_eq!(other, 0);
+    assert_eq!(wrong, 0);
+}
+
+/// Checks under the writers.
+struct Checks<'a> {
+    writes: &'a AtomicU64,
+    wrong: u32,
+    done: u32,
+}
+
+impl Checks<'_> {
+    /// Checks once. Wanted are the conclusion, how many rows differ, how many transactions are of strangers, the exit status.
+    fn judge(&mut self, planted: &str, check: &dyn Fn() -> Output, wanted: (&str, usize, u64, i32)) {
+        let begun = Instant::now();
+        let output = check();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let differences: Vec<&Value> = report["tables"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|table| table["differences"].as_array().into_iter().flatten())
+            .collect();
+        let strangers = report["target_writers"]["transactions"].as_u64().unwrap_or(u64::MAX);
+        let conclusion = report["conclusion"].as_str().unwrap_or("");
+        let seen = (conclusion, differences.len(), strangers, output.status.code().unwrap_or(-1));
+        // Only the row that was planted has this key and this column.
+        let is_right = seen == wanted
+            && differences.iter().all(|one| one["key"]["id"] == "2" && one["columns"][0] == "v");
+        self.done += 1;
+        println!(
+            "check {:2}: planted {planted}; {conclusion}, {} rows compared, {} differ, {strangers} writes of others, exit {}, {:.1} s, {} writes{}",
+            self.done,
+            report["rows_compared"],
+            seen.1,
+            seen.3,
+            begun.elapsed().as_secs_f64(),
+            self.writes.load(Ordering::Relaxed),
+            if is_right { "" } else { " WRONG" }
+        );
+        if !is_right {
+            self.wrong += 1;
+            println!("{report:#}\n{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
 }

@@ -142,7 +142,7 @@ impl<'a> Alignment<'a> {
             return Duration::ZERO;
         }
         let waited = Duration::from_millis(self.waited_ms.load(Ordering::Relaxed));
-        (4 * waited).clamp(Duration::from_millis(250), Duration::from_secs(5))
+        (4 * waited).clamp(Duration::from_millis(50), Duration::from_secs(5))
     }
 
     /// As [`wait`](Self::wait), and remembers how long it took.

@@ -22,6 +22,7 @@
 //!
 //! Text is compared as bytes: the same text in another character set is different.
 mod alignment;
+mod describe;
 mod journal;
 mod keys;
 mod options;

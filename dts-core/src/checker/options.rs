@@ -77,7 +77,8 @@ pub struct CheckOptions {
     pub repair_sql: Option<PathBuf>,
     /// Whether differing rows are repaired on the target. Default: no.
     pub repair: bool,
-    /// Chunks compared at once, each with a connection to both servers. More load both servers more. Default 2.
+    /// Chunks read at once on each of the two servers, while others are read on the other one. More load both servers more.
+    /// Default 2.
     pub threads: usize,
     /// Rows of a chunk. Larger ones need fewer round trips; smaller ones hold shorter read views, and need less work
     /// where the source is being written. Default 10,000.

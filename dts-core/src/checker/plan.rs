@@ -9,7 +9,8 @@ use super::{CheckMode, CheckOptions, TablePair};
 use crate::data::{Column, ColumnKind, RowKey, TableSchema};
 use crate::error::{Error, Result};
 use crate::server::ServerFacts;
-use crate::sql::digest::{self, Content, DigestSide, RowDigest, Rows};
+use crate::sql::digest::{Content, DigestSide, RowDigest, Rows};
+use crate::sql::row_identity;
 use crate::sql::row_text::ColumnPair;
 use crate::sql::select::{Bound, KeyRange};
 use crate::wire::Connection;
@@ -42,6 +43,8 @@ pub(super) struct TablePlan {
 #[derive(Default)]
 struct Cursor {
     range: KeyRange,
+    /// The key's ends when chunks are cut by counting; the outer `None`: not decided yet.
+    counted_ends: Option<Option<(i128, i128)>>,
     chunks: u64,
     chosen: u64,
     done: bool,
@@ -88,7 +91,8 @@ impl TablePlan {
                 }
             }
         }
-        let findable = |key: &RowKey| key.columns.iter().all(|&c| digest::is_findable(&source.columns[c]));
+        let findable =
+            |key: &RowKey| key.columns.iter().all(|&c| row_identity::is_findable(&source.columns[c]));
         let row_key = source.row_key().filter(findable);
         // Positions among the compared columns; none of a key with a generated column, which is not compared.
         let key: Option<Vec<usize>> = row_key.as_ref().and_then(|key| {
@@ -165,11 +169,7 @@ impl TablePlan {
             let range = match verified {
                 Some((range, _)) => range.clone(),
                 None => {
-                    let sql = self.source.boundary(&cursor.range, options.chunk_rows)?;
-                    let row = source.query_row(sql, "finding the end of a chunk")?;
-                    let upper = row.map(|row| {
-                        (0..row.len()).map(|c| row.bytes(c).unwrap_or_default().to_vec()).collect()
-                    });
+                    let upper = self.upper(&mut cursor, source, options.chunk_rows)?;
                     KeyRange { lower: cursor.range.lower.clone(), upper }
                 }
             };
@@ -187,6 +187,41 @@ impl TablePlan {
                 return Ok(Some(Chunk { range, number, verified, whole_count: false }));
             }
         }
+    }
+
+    /// Returns where the next chunk ends; `None`: it is the last.
+    ///
+    /// Up to the largest key a dense integer key is cut by counting, because asking for the end of a chunk reads its keys. What
+    /// was added above it since is cut as all other keys are.
+    fn upper(&self, cursor: &mut Cursor, source: &mut Connection, rows: u64) -> Result<Option<Bound>> {
+        let ends = match cursor.counted_ends {
+            Some(ends) => ends,
+            None => *cursor.counted_ends.insert(self.ends(source)?),
+        };
+        if let Some((first, last)) = ends {
+            let below = match &cursor.range.lower {
+                Some(bound) => bound.first().and_then(|cell| std::str::from_utf8(cell).ok()?.parse().ok()),
+                None => Some(first - 1),
+            };
+            let upper = below.map(|below: i128| below + i128::from(rows));
+            if let Some(upper) = upper.filter(|upper| *upper < last) {
+                return Ok(Some(vec![upper.to_string().into_bytes()]));
+            }
+        }
+        let sql = self.source.boundary(&cursor.range, rows)?;
+        let row = source.query_row(sql, "finding the end of a chunk")?;
+        Ok(row.map(|row| (0..row.len()).map(|c| row.bytes(c).unwrap_or_default().to_vec()).collect()))
+    }
+
+    /// Returns the smallest and the largest key when at least half of the numbers between are in use, as far as the statistics
+    /// know. (When they are wrong, chunks only become smaller.)
+    fn ends(&self, source: &mut Connection) -> Result<Option<(i128, i128)>> {
+        let Some(sql) = self.source.extremes() else { return Ok(None) };
+        let row = source.query_row(sql, "looking for the ends of a key")?;
+        let number = |column: usize| row.as_ref()?.text(column)?.parse::<i128>().ok();
+        let (Some(first), Some(last)) = (number(0), number(1)) else { return Ok(None) };
+        let is_dense = i128::from(self.rows_estimated) * 2 >= last - first;
+        Ok(is_dense.then_some((first, last)))
     }
 
     fn whole(&self, whole_count: bool) -> Chunk {

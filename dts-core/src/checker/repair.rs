@@ -34,8 +34,9 @@ use super::settle::Confirmed;
 use crate::data::Column;
 use crate::error::{Error, ErrorKind, Recovery, Result, Side};
 use crate::server::ServerFacts;
-use crate::sql::digest::{Identity, Rows};
+use crate::sql::digest::Rows;
 use crate::sql::load::{self, CellCoding};
+use crate::sql::row_identity::Identity;
 use crate::stop::StopToken;
 use crate::target::repair_mark;
 
@@ -57,7 +58,7 @@ type Values = HashMap<Vec<Vec<u8>>, Vec<u8>>;
 
 impl Repairer<'_> {
     /// Writes the rows that may be written. Returns why some were not.
-    pub(super) fn repair(&self, sessions: &mut Sessions, rows: &[Confirmed]) -> Result<Option<String>> {
+    pub(super) fn repair(&self, sessions: &mut Sessions<'_>, rows: &[Confirmed]) -> Result<Option<String>> {
         if !sessions.servers_hash() {
             return Ok(Some("not repaired: rows are only repaired where both servers can hash".into()));
         }
@@ -72,8 +73,8 @@ impl Repairer<'_> {
                 let outcome = self.repair_batch(sessions, batch);
                 let Err(error) = outcome else { break };
                 for side in [Side::Target, Side::Source] {
-                    if !sessions.on(side).is_broken() {
-                        sessions.on(side).execute("ROLLBACK", "taking a repair back")?;
+                    if !sessions.on(side)?.is_broken() {
+                        sessions.on(side)?.execute("ROLLBACK", "taking a repair back")?;
                     }
                 }
                 match error.server_error() {
@@ -90,26 +91,26 @@ impl Repairer<'_> {
         Ok(reason)
     }
 
-    fn repair_batch(&self, sessions: &mut Sessions, batch: &[Confirmed]) -> Result<()> {
+    fn repair_batch(&self, sessions: &mut Sessions<'_>, batch: &[Confirmed]) -> Result<()> {
         let identities: Vec<Identity> = batch.iter().map(|row| row.identity.clone()).collect();
         let rows = Rows::Identities(&identities);
         let plan = self.plan;
         let before = sessions.rows(Side::Source, &plan.source, rows)?;
         let high =
-            self.alignment.visible_position(self.source_facts, sessions.on(Side::Source), self.stop)?;
+            self.alignment.visible_position(self.source_facts, sessions.on(Side::Source)?, self.stop)?;
         if !self.alignment.wait(high.as_ref(), self.stop)? {
             return Ok(());
         }
         sessions
-            .on(Side::Target)
+            .on(Side::Target)?
             .execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; BEGIN", "beginning a repair")?;
         let there = sessions.lock_rows(&plan.target, &identities)?;
         sessions
-            .on(Side::Source)
+            .on(Side::Source)?
             .execute("START TRANSACTION WITH CONSISTENT SNAPSHOT", "opening a snapshot for a repair")?;
         let after = sessions.rows(Side::Source, &plan.source, rows)?;
         let values = self.values(sessions, &identities)?;
-        sessions.on(Side::Source).execute("COMMIT", "closing a snapshot")?;
+        sessions.on(Side::Source)?.execute("COMMIT", "closing a snapshot")?;
 
         let may_be_written = |row: &&Confirmed| {
             let cells = &row.identity.cells;
@@ -118,10 +119,10 @@ impl Repairer<'_> {
         };
         let batch: Vec<&Confirmed> = batch.iter().filter(may_be_written).collect();
         if batch.is_empty() {
-            return sessions.on(Side::Target).execute("ROLLBACK", "ending a repair").map(drop);
+            return sessions.on(Side::Target)?.execute("ROLLBACK", "ending a repair").map(drop);
         }
         for (statement, affected) in statements(plan, &batch, &values)? {
-            let done = sessions.on(Side::Target).execute(statement, "repairing rows")?;
+            let done = sessions.on(Side::Target)?.execute(statement, "repairing rows")?;
             if done.affected_rows != affected {
                 return Err(ErrorKind::RowCount {
                     expected: affected,
@@ -133,22 +134,22 @@ impl Repairer<'_> {
             }
         }
         let mark = repair_mark::statement(plan.target.table(), batch.len() as u64);
-        sessions.on(Side::Target).execute(format!("{mark}; COMMIT"), "ending a repair").map(drop)
+        sessions.on(Side::Target)?.execute(format!("{mark}; COMMIT"), "ending a repair").map(drop)
     }
 
     /// Reads whole rows of the source, as they are inserted.
-    fn values(&self, sessions: &mut Sessions, identities: &[Identity]) -> Result<Values> {
+    fn values(&self, sessions: &mut Sessions<'_>, identities: &[Identity]) -> Result<Values> {
         read_values(self.plan, sessions, identities)
     }
 }
 
-fn read_values(plan: &TablePlan, sessions: &mut Sessions, identities: &[Identity]) -> Result<Values> {
+fn read_values(plan: &TablePlan, sessions: &mut Sessions<'_>, identities: &[Identity]) -> Result<Values> {
     let columns: Vec<&Column> = plan.written.0.iter().collect();
     let codings: Vec<CellCoding> = columns.iter().map(|column| CellCoding::of(column)).collect();
     let identity_length = plan.source.key_columns().len().max(1);
     let sql = plan.source.values(&columns, identities)?;
     let mut values = Values::new();
-    let mut stream = sessions.on(Side::Source).stream(sql, "reading rows for a repair")?;
+    let mut stream = sessions.on(Side::Source)?.stream(sql, "reading rows for a repair")?;
     while let Some(mut cells) = stream.next_row()? {
         let mut identity = Vec::with_capacity(identity_length);
         for _ in 0..identity_length {
@@ -226,7 +227,12 @@ impl RepairFile {
     }
 
     /// Appends the statements for some rows.
-    pub(super) fn add(&self, plan: &TablePlan, sessions: &mut Sessions, rows: &[Confirmed]) -> Result<()> {
+    pub(super) fn add(
+        &self,
+        plan: &TablePlan,
+        sessions: &mut Sessions<'_>,
+        rows: &[Confirmed],
+    ) -> Result<()> {
         for batch in rows.chunks(BATCH_ROWS) {
             let identities: Vec<Identity> = batch.iter().map(|row| row.identity.clone()).collect();
             let values = read_values(plan, sessions, &identities)?;

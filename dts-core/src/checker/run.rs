@@ -1,7 +1,7 @@
 //! The run of a check: tables over workers, chunks over tables.
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use super::alignment::{Alignment, AppliedPosition};
@@ -10,9 +10,9 @@ use super::plan::{self, Chunk, Facts, TablePlan};
 use super::progress::CheckProgress;
 use super::repair::RepairFile;
 use super::report::{CheckReport, Difference, TableCheck};
-use super::sessions::{Methods, Sessions};
+use super::sessions::{Ends, Methods, Sessions};
 use super::throttle::Throttle;
-use super::window::{ChunkOutcome, Piece, WINDOW_CHUNKS};
+use super::window::{ChunkOutcome, Piece, WINDOW_CHUNKS, Window};
 use super::{CheckMode, CheckOptions, TablePair};
 use crate::data::{TableName, TableSchema};
 use crate::error::{Error, Recovery, Result, Side, Stage};
@@ -60,6 +60,13 @@ pub(super) struct Run<'a> {
     pub(super) repair_file: Option<&'a RepairFile>,
     /// Chunks that an earlier run of this check had verified.
     chunks_resumed: AtomicU64,
+}
+
+/// What a worker's half at the source hands to the other.
+enum Handed<'p> {
+    Window(&'p TablePlan, Window),
+    /// There is nothing more of a table for this worker.
+    End(&'p TablePlan),
 }
 
 /// Both sides' tables.
@@ -278,27 +285,33 @@ impl Run<'_> {
     }
 
     /// Works on the plans with as many workers as the options say.
+    ///
+    /// A worker is two threads, one that digests on the source and one that compares with the target: so neither server waits
+    /// for the other. What the first has read is handed over before it reads on.
     fn work(&self, plans: &[TablePlan]) -> Result<()> {
         if plans.is_empty() {
             return Ok(());
         }
         // The first error stops the other workers; it is the one that is returned.
         let stop = self.stop.child();
+        let watched = |outcome: Result<()>| {
+            if outcome.is_err() {
+                stop.stop();
+            }
+            outcome
+        };
         let outcomes: Vec<Result<()>> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.checker.options.threads)
-                .map(|_| {
-                    let stop = &stop;
-                    scope.spawn(move || {
-                        let outcome = self.worker(plans, stop);
-                        if outcome.is_err() {
-                            stop.stop();
-                        }
-                        outcome
-                    })
+            let threads: Vec<_> = (0..self.checker.options.threads)
+                .flat_map(|_| {
+                    let (sender, receiver) = mpsc::sync_channel(0);
+                    let (watched, stop) = (&watched, &stop);
+                    let reader = scope.spawn(move || watched(self.read_source(plans, &sender, stop)));
+                    let comparer = scope.spawn(move || watched(self.compare_target(&receiver, stop)));
+                    [reader, comparer]
                 })
                 .collect();
             let internal = |_| Err(Error::internal("a worker of the check panicked"));
-            workers.into_iter().map(|worker| worker.join().unwrap_or_else(internal)).collect()
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(internal)).collect()
         });
         let mut errors: Vec<Error> = outcomes.into_iter().filter_map(Result::err).collect();
         // An interruption may be the echo of another worker's error.
@@ -306,41 +319,75 @@ impl Run<'_> {
         errors.into_iter().next().map_or(Ok(()), Err)
     }
 
-    fn worker(&self, plans: &[TablePlan], stop: &StopToken) -> Result<()> {
-        let mut sessions = self.open(stop)?;
+    /// A worker's half at the source: digests chunk after chunk of all tables, and hands them over.
+    fn read_source<'p>(
+        &self,
+        plans: &'p [TablePlan],
+        windows: &mpsc::SyncSender<Handed<'p>>,
+        stop: &StopToken,
+    ) -> Result<()> {
+        let mut sessions = self.sessions(stop);
         let mut throttle = Throttle::new(self.checker.options.threads_running_max);
         for plan in plans {
-            while self.window(plan, &mut sessions, &mut throttle, stop)? {}
-            if plan.pass() == self.checker.options.threads {
-                self.progress.table_done();
+            while let Some(window) = self.read_window(plan, &mut sessions, &mut throttle, stop)? {
+                // The other half ended with an error, which is the one to be told.
+                let Ok(()) = windows.send(Handed::Window(plan, window)) else { return Ok(()) };
+            }
+            let Ok(()) = windows.send(Handed::End(plan)) else { return Ok(()) };
+        }
+        Ok(())
+    }
+
+    /// A worker's half at the target: compares what it is handed.
+    fn compare_target(&self, windows: &mpsc::Receiver<Handed<'_>>, stop: &StopToken) -> Result<()> {
+        let mut sessions = self.sessions(stop);
+        while let Ok(handed) = windows.recv() {
+            match handed {
+                Handed::Window(plan, window) => {
+                    if self.compare_window(plan, &window, &mut sessions, stop)? {
+                        self.compare_cut(plan, &mut sessions, stop)?;
+                    }
+                }
+                Handed::End(plan) if plan.pass() == self.checker.options.threads => {
+                    self.progress.table_done();
+                }
+                Handed::End(_) => {}
             }
         }
         Ok(())
     }
 
-    fn open(&self, stop: &StopToken) -> Result<Sessions> {
-        Sessions::open(self.checker.source, self.checker.target, self.methods, stop)
+    /// Compares a table in chunks that was to be counted whole: the numbers differ. Its readers have gone on.
+    fn compare_cut(&self, plan: &TablePlan, sessions: &mut Sessions<'_>, stop: &StopToken) -> Result<()> {
+        plan.reopen();
+        let mut throttle = Throttle::new(self.checker.options.threads_running_max);
+        while let Some(window) = self.read_window(plan, sessions, &mut throttle, stop)? {
+            self.compare_window(plan, &window, sessions, stop)?;
+        }
+        Ok(())
     }
 
-    /// Compares the next chunks of a table; `false` when there is none left.
-    fn window(
+    fn sessions<'s>(&'s self, stop: &'s StopToken) -> Sessions<'s> {
+        Sessions::new(Ends { source: self.checker.source, target: self.checker.target, stop }, self.methods)
+    }
+
+    /// Digests the next chunks of a table on the source; `None` when there is none left.
+    fn read_window(
         &self,
         plan: &TablePlan,
-        sessions: &mut Sessions,
+        sessions: &mut Sessions<'_>,
         throttle: &mut Throttle,
         stop: &StopToken,
-    ) -> Result<bool> {
+    ) -> Result<Option<Window>> {
         let mut pieces = Vec::new();
         let begun = Instant::now();
         let span = self.alignment.window();
-        let mut found_any = false;
-        loop {
+        while pieces.is_empty() || begun.elapsed() < span && pieces.len() < WINDOW_CHUNKS {
             let step = self.attempt(plan, sessions, stop, |sessions| {
                 throttle.wait(sessions, stop)?;
-                plan.next_chunk(sessions.on(Side::Source), &self.checker.options, self.seed)
+                plan.next_chunk(sessions.on(Side::Source)?, &self.checker.options, self.seed)
             })?;
             let Some(Some(chunk)) = step else { break };
-            found_any = true;
             if let Some(rows) = chunk.verified {
                 self.chunks_resumed.fetch_add(1, Ordering::Relaxed);
                 self.record(plan, None, ChunkOutcome::same(rows))?;
@@ -349,46 +396,54 @@ impl Run<'_> {
             let digest = self.attempt(plan, sessions, stop, |sessions| {
                 sessions.digest(Side::Source, &plan.source, &chunk.range)
             })?;
-            let Some(source) = digest else { return Ok(true) };
+            // A server refused: the table says so, and no other chunk of it is handed out.
+            let Some(source) = digest else { break };
             pieces.push(Piece { chunk, source });
-            if begun.elapsed() >= span || pieces.len() >= WINDOW_CHUNKS {
-                break;
-            }
         }
         if pieces.is_empty() {
-            return Ok(found_any);
+            return Ok(None);
         }
+        let high = self.attempt(plan, sessions, stop, |sessions| {
+            self.alignment.source_position(self.checker.source.facts(), sessions.on(Side::Source)?)
+        })?;
+        Ok(high.map(|high| Window { pieces, high }))
+    }
+
+    /// Compares what was read on the source with the target. Returns whether the table must be cut into chunks to see where
+    /// it differs.
+    fn compare_window(
+        &self,
+        plan: &TablePlan,
+        window: &Window,
+        sessions: &mut Sessions<'_>,
+        stop: &StopToken,
+    ) -> Result<bool> {
         let outcomes =
-            self.attempt(plan, sessions, stop, |sessions| self.compare(plan, &pieces, sessions, stop))?;
-        for (piece, outcome) in pieces.iter().zip(outcomes.into_iter().flatten()) {
+            self.attempt(plan, sessions, stop, |sessions| self.compare(plan, window, sessions, stop))?;
+        let mut is_uncut = false;
+        for (piece, outcome) in window.pieces.iter().zip(outcomes.into_iter().flatten()) {
             match outcome {
                 Some(outcome) => self.record(plan, Some(&piece.chunk), outcome)?,
-                None => plan.reopen(),
+                None => is_uncut = true,
             }
         }
-        Ok(true)
+        Ok(is_uncut)
     }
 
     /// Runs `step`, with new connections when they break. `None`: a server refused, and the table says so.
     fn attempt<T>(
         &self,
         plan: &TablePlan,
-        sessions: &mut Sessions,
+        sessions: &mut Sessions<'_>,
         stop: &StopToken,
-        mut step: impl FnMut(&mut Sessions) -> Result<T>,
+        mut step: impl FnMut(&mut Sessions<'_>) -> Result<T>,
     ) -> Result<Option<T>> {
         let mut pause = Duration::from_millis(200);
         let mut attempts_left = ATTEMPTS;
         loop {
             stop.check()?;
-            let outcome = if sessions.is_broken() {
-                self.open(stop).and_then(|fresh| {
-                    *sessions = fresh;
-                    step(sessions)
-                })
-            } else {
-                step(sessions)
-            };
+            sessions.renew();
+            let outcome = step(sessions);
             attempts_left -= 1;
             match outcome {
                 Ok(value) => return Ok(Some(value)),

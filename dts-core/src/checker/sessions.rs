@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::CheckMethod;
 use crate::error::{Error, Result, Side};
 use crate::source::SourceEndpoint;
-use crate::sql::digest::{self, Digest, Identity, RowDigest, Rows};
+use crate::sql::digest::{self, RowDigest, Rows};
+use crate::sql::row_identity::Identity;
+use crate::sql::row_reader::Digest;
 use crate::sql::row_text;
 use crate::sql::select::KeyRange;
 use crate::stop::StopToken;
@@ -17,11 +19,20 @@ use crate::wire::{Connection, TextRow};
 /// noticed earlier, by TCP keepalive.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
 
-/// One connection to each server, set up so that no byte of a value is converted.
-pub(super) struct Sessions {
-    source: Connection,
-    target: Connection,
+/// A connection to each server, set up so that no byte of a value is converted; each is opened when it is first needed.
+pub(super) struct Sessions<'a> {
+    ends: Ends<'a>,
+    source: Option<Connection>,
+    target: Option<Connection>,
     methods: Methods,
+}
+
+/// Where connections come from, and what ends their waits.
+#[derive(Clone, Copy)]
+pub(super) struct Ends<'a> {
+    pub(super) source: &'a SourceEndpoint,
+    pub(super) target: &'a TargetEndpoint,
+    pub(super) stop: &'a StopToken,
 }
 
 /// How each side is read.
@@ -127,29 +138,32 @@ impl Seen {
     }
 }
 
-impl Sessions {
-    pub(super) fn open(
-        source: &SourceEndpoint,
-        target: &TargetEndpoint,
-        methods: Methods,
-        stop: &StopToken,
-    ) -> Result<Self> {
-        let mut sessions = Sessions { source: source.reader(stop)?, target: target.writer(stop)?, methods };
-        for side in [Side::Source, Side::Target] {
-            sessions.on(side).set_answer_timeout(ANSWER_TIMEOUT);
-        }
-        Ok(sessions)
+impl<'a> Sessions<'a> {
+    pub(super) fn new(ends: Ends<'a>, methods: Methods) -> Self {
+        Sessions { ends, source: None, target: None, methods }
     }
 
-    pub(super) fn is_broken(&self) -> bool {
-        self.source.is_broken() || self.target.is_broken()
+    /// Lets connections go that broke: the next use opens others. What was begun on them is lost, so only who begins anew may
+    /// ask for this.
+    pub(super) fn renew(&mut self) {
+        for connection in [&mut self.source, &mut self.target] {
+            if connection.as_ref().is_some_and(Connection::is_broken) {
+                *connection = None;
+            }
+        }
     }
 
-    pub(super) fn on(&mut self, side: Side) -> &mut Connection {
-        match side {
-            Side::Source => &mut self.source,
-            Side::Target => &mut self.target,
+    /// Returns a side's connection, which is opened when there is none.
+    pub(super) fn on(&mut self, side: Side) -> Result<&mut Connection> {
+        let Ends { source, target, stop } = self.ends;
+        let slot = if side == Side::Source { &mut self.source } else { &mut self.target };
+        if slot.is_none() {
+            let mut connection =
+                if side == Side::Source { source.reader(stop)? } else { target.writer(stop)? };
+            connection.set_answer_timeout(ANSWER_TIMEOUT);
+            *slot = Some(connection);
         }
+        slot.as_mut().ok_or_else(|| Error::internal("a connection that was opened is not there"))
     }
 
     /// Returns whether both servers hash.
@@ -168,13 +182,13 @@ impl Sessions {
         if self.streams(side, digest) {
             let mut sum = Digest::EMPTY;
             let mut reader = digest.reader(rows);
-            let mut stream = self.on(side).stream(digest.cells(rows)?, "reading rows")?;
+            let mut stream = self.on(side)?.stream(digest.cells(rows)?, "reading rows")?;
             while let Some(mut cells) = stream.next_row()? {
                 sum.add(&reader.read_hash(&mut cells)?, digest.has_key());
             }
             return Ok(sum);
         }
-        let row = self.on(side).query_row(digest.digest(rows)?, "computing a digest")?;
+        let row = self.on(side)?.query_row(digest.digest(rows)?, "computing a digest")?;
         let row = row.ok_or_else(|| Error::internal("a digest without a row").on(side))?;
         let cells: Vec<Option<&[u8]>> = (0..row.len()).map(|cell| row.bytes(cell)).collect();
         Digest::parse(&cells).ok_or_else(|| Error::internal("a digest that cannot be read").on(side))
@@ -184,7 +198,7 @@ impl Sessions {
     fn stream_rows(&mut self, side: Side, digest: &RowDigest, rows: Rows<'_>) -> Result<SeenRows> {
         let mut seen = SeenRows::new();
         let mut reader = digest.reader(rows);
-        let mut stream = self.on(side).stream(digest.cells(rows)?, "reading rows")?;
+        let mut stream = self.on(side)?.stream(digest.cells(rows)?, "reading rows")?;
         while let Some(mut cells) = stream.next_row()? {
             let Some((identity, hash)) = reader.read(&mut cells)? else { continue };
             let hash = Some(row_text::hex(&hash));
@@ -228,7 +242,7 @@ impl Sessions {
 
     fn read_rows(&mut self, side: Side, digest: &RowDigest, sql: Vec<u8>) -> Result<SeenRows> {
         let mut seen = SeenRows::new();
-        let mut stream = self.on(side).stream(sql, "reading keys and hashes")?;
+        let mut stream = self.on(side)?.stream(sql, "reading keys and hashes")?;
         let key_length = digest.key_columns().len();
         while let Some(mut cells) = stream.next_row()? {
             let mut identity = Vec::with_capacity(key_length.max(1));
@@ -266,7 +280,7 @@ impl Sessions {
             let rows = Rows::Identities(identities);
             let mut hashes = ColumnHashes::new();
             let mut reader = digest.reader(rows);
-            let mut stream = sessions.on(side).stream(digest.cells(rows)?, "comparing columns")?;
+            let mut stream = sessions.on(side)?.stream(digest.cells(rows)?, "comparing columns")?;
             while let Some(mut cells) = stream.next_row()? {
                 if let Some((key, _)) = reader.read(&mut cells)? {
                     let columns = reader.column_hashes();
@@ -279,7 +293,7 @@ impl Sessions {
         if self.streams(side, digest) {
             return hash_here(self);
         }
-        let rows = self.on(side).query(digest.column_hashes(identities)?, "comparing columns")?;
+        let rows = self.on(side)?.query(digest.column_hashes(identities)?, "comparing columns")?;
         let hashes: ColumnHashes = rows
             .iter()
             .map(|row| {

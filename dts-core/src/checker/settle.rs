@@ -42,17 +42,18 @@
 //! # What is assumed
 //! What [`AppliedPosition`](super::AppliedPosition) tells is visible to later reads on the target. Reads on the source are
 //! plain consistent reads, each of its own moment.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::alignment::Alignment;
 use super::plan::TablePlan;
-use super::report::{ColumnValues, Difference, DifferenceKind};
-use super::sessions::{ColumnHashes, Seen, SeenRows, Sessions, is_same};
-use crate::data::{Column, ColumnKind, Position};
+use super::report::Difference;
+use super::sessions::{Seen, SeenRows, Sessions, is_same};
+use crate::data::Position;
 use crate::error::{Result, Side};
 use crate::server::ServerFacts;
-use crate::sql::digest::{Identity, Rows};
+use crate::sql::digest::Rows;
+use crate::sql::row_identity::Identity;
 use crate::sql::select::KeyRange;
 use crate::stop::StopToken;
 
@@ -166,7 +167,7 @@ impl Settler<'_> {
     /// `confirmed` is told of every row that differs, with the position of its range, before the next ones are looked at.
     pub(super) fn settle(
         &self,
-        sessions: &mut Sessions,
+        sessions: &mut Sessions<'_>,
         ranges: &[(&KeyRange, u64)],
         confirmed: &mut dyn FnMut(usize, &Confirmed),
     ) -> Result<Vec<Settled>> {
@@ -194,7 +195,7 @@ impl Settler<'_> {
     /// Settles the rows of some parts of one table, each with the position that its findings belong to.
     pub(super) fn settle_parts(
         &self,
-        sessions: &mut Sessions,
+        sessions: &mut Sessions<'_>,
         parts: &[(usize, Rows<'_>)],
         settled: &mut [Settled],
         confirmed: &mut dyn FnMut(usize, &Confirmed),
@@ -204,7 +205,7 @@ impl Settler<'_> {
         for (_, part) in parts {
             sources.push(sessions.rows(Side::Source, &self.plan.source, *part)?);
         }
-        let high = self.alignment.source_position(self.source_facts, sessions.on(Side::Source))?;
+        let high = self.alignment.source_position(self.source_facts, sessions.on(Side::Source)?)?;
         // Should the wait be in vain, the rounds below find that out again and say so.
         self.alignment.wait(high.as_ref(), self.stop)?;
         let mut open = Vec::new();
@@ -221,7 +222,7 @@ impl Settler<'_> {
     }
 
     /// Looks rows up by key, in statements of a bounded size.
-    fn look_up(&self, sessions: &mut Sessions, side: Side, asked: &[Identity]) -> Result<SeenRows> {
+    fn look_up(&self, sessions: &mut Sessions<'_>, side: Side, asked: &[Identity]) -> Result<SeenRows> {
         let digest = if side == Side::Source { &self.plan.source } else { &self.plan.target };
         let mut seen = SeenRows::new();
         for batch in asked.chunks(LOOKUP_ROWS) {
@@ -232,7 +233,7 @@ impl Settler<'_> {
 
     fn settle_batch(
         &self,
-        sessions: &mut Sessions,
+        sessions: &mut Sessions<'_>,
         identities: Vec<(usize, Identity)>,
         settled: &mut [Settled],
         told: &mut dyn FnMut(usize, &Confirmed),
@@ -244,8 +245,8 @@ impl Settler<'_> {
         let begun = Instant::now();
         loop {
             let asked: Vec<Identity> = open.iter().map(|candidate| candidate.identity.clone()).collect();
-            let position = |sessions: &mut Sessions| {
-                self.alignment.source_position(self.source_facts, sessions.on(Side::Source))
+            let position = |sessions: &mut Sessions<'_>| {
+                self.alignment.source_position(self.source_facts, sessions.on(Side::Source)?)
             };
             let low = position(sessions)?;
             let before = self.look_up(sessions, Side::Source, &asked)?;
@@ -311,7 +312,7 @@ impl Settler<'_> {
     /// Waits for a position, and meanwhile looks what the source makes of the rows that were seen moving.
     fn wait_watching(
         &self,
-        sessions: &mut Sessions,
+        sessions: &mut Sessions<'_>,
         high: Option<&Position>,
         open: &mut [Candidate],
     ) -> Result<bool> {
@@ -337,116 +338,6 @@ impl Settler<'_> {
         watch(Duration::ZERO)?;
         self.alignment.wait_doing(high, self.stop, watch)
     }
-
-    /// Reads the compared cells of some rows.
-    fn cells(&self, sessions: &mut Sessions, side: Side, identities: &[Identity]) -> Result<RowCells> {
-        let (digest, columns) = match side {
-            Side::Source => (&self.plan.source, &self.plan.compared.0),
-            Side::Target => (&self.plan.target, &self.plan.compared.1),
-        };
-        let columns: Vec<&Column> = columns.iter().collect();
-        let key_length = digest.key_columns().len();
-        let mut rows = RowCells::new();
-        for batch in identities.chunks(LOOKUP_ROWS) {
-            for row in sessions.on(side).query(digest.values(&columns, batch)?, "reading values")? {
-                let cell = |position: usize| row.bytes(position).map(<[u8]>::to_vec);
-                let key = (0..key_length).map(|position| cell(position).unwrap_or_default()).collect();
-                rows.insert(key, (key_length..row.len()).map(cell).collect());
-            }
-        }
-        Ok(rows)
-    }
-
-    fn column_hashes(
-        &self,
-        sessions: &mut Sessions,
-        side: Side,
-        identities: &[Identity],
-    ) -> Result<ColumnHashes> {
-        let digest = if side == Side::Source { &self.plan.source } else { &self.plan.target };
-        let mut hashes = ColumnHashes::new();
-        for batch in identities.chunks(LOOKUP_ROWS) {
-            hashes.extend(sessions.column_hashes(side, digest, batch)?);
-        }
-        Ok(hashes)
-    }
-
-    /// Turns confirmed rows into differences that people can read.
-    fn describe(
-        &self,
-        sessions: &mut Sessions,
-        mut confirmed: Vec<Confirmed>,
-        settled: &mut [Settled],
-        chunk: usize,
-    ) -> Result<()> {
-        let described: usize = settled.iter().map(|settled| settled.differences.len()).sum();
-        let settled = &mut settled[chunk];
-        settled.differences_count += confirmed.len() as u64;
-        confirmed.truncate(self.differences_max.saturating_sub(described));
-        let digest = &self.plan.source;
-        let both: Vec<Identity> = confirmed
-            .iter()
-            .filter(|row| digest.has_key() && row.source.is_some() && row.target.is_some())
-            .map(|row| row.identity.clone())
-            .collect();
-        let (source_columns, target_columns) = if both.is_empty() {
-            Default::default()
-        } else {
-            (
-                self.column_hashes(sessions, Side::Source, &both)?,
-                self.column_hashes(sessions, Side::Target, &both)?,
-            )
-        };
-        let (source_values, target_values) = if self.show_values && !both.is_empty() {
-            (self.cells(sessions, Side::Source, &both)?, self.cells(sessions, Side::Target, &both)?)
-        } else {
-            Default::default()
-        };
-        for Confirmed { identity, source, target } in confirmed {
-            let copies = |seen: Option<Seen>| seen.map_or(0, |seen| seen.copies());
-            let kind = match (source, target) {
-                (Some(_), None) => DifferenceKind::Missing,
-                (None, Some(_)) => DifferenceKind::Extra,
-                _ if digest.has_key() => DifferenceKind::Different,
-                _ if copies(source) > copies(target) => DifferenceKind::Missing,
-                _ => DifferenceKind::Extra,
-            };
-            let columns = match (source_columns.get(&identity.cells), target_columns.get(&identity.cells)) {
-                (Some(source), Some(target)) => digest
-                    .column_names()
-                    .zip(source.iter().zip(target))
-                    .filter(|(_, (source, target))| source != target || source.is_none())
-                    .map(|(name, _)| name.to_owned())
-                    .collect(),
-                _ => Vec::new(),
-            };
-            let key = if digest.has_key() {
-                let names = digest.key_columns().iter().map(|column| column.name.clone());
-                let values =
-                    digest.key_columns().iter().zip(&identity.cells).map(|(c, cell)| printable(c, cell));
-                names.zip(values).collect()
-            } else {
-                let hash = identity.cells.first().map(|hash| String::from_utf8_lossy(hash).into_owned());
-                vec![("row_hash".to_owned(), hash.unwrap_or_default())]
-            };
-            let mut values = Vec::new();
-            if let (Some(source), Some(target)) =
-                (source_values.get(&identity.cells), target_values.get(&identity.cells))
-            {
-                for (position, column) in self.plan.compared.0.iter().enumerate() {
-                    if columns.contains(&column.name) {
-                        let shown = |cells: &[Option<Vec<u8>>]| {
-                            cells.get(position)?.as_ref().map(|cell| shortened(printable(column, cell)))
-                        };
-                        let (source, target) = (shown(source), shown(target));
-                        values.push(ColumnValues { column: column.name.clone(), source, target });
-                    }
-                }
-            }
-            settled.differences.push(Difference { key, kind, columns, values, repaired: false });
-        }
-        Ok(())
-    }
 }
 
 fn give_up(settled: &mut [Settled], open: &[Candidate], reason: &str) {
@@ -470,38 +361,6 @@ fn candidates(source: &SeenRows, target: &SeenRows) -> Vec<Identity> {
     let mut candidates: Vec<Identity> = differing.chain(extra).collect();
     candidates.sort_unstable();
     candidates
-}
-
-/// Cells of rows by the cells of their key.
-type RowCells = HashMap<Vec<Vec<u8>>, Vec<Option<Vec<u8>>>>;
-
-/// Values longer than this are cut.
-const SHOWN_CHARACTERS: usize = 200;
-
-fn shortened(text: String) -> String {
-    let length = text.chars().count();
-    if length <= SHOWN_CHARACTERS {
-        return text;
-    }
-    let head: String = text.chars().take(SHOWN_CHARACTERS).collect();
-    format!("{head}… ({length} characters)")
-}
-
-/// Writes a cell of a key for people.
-fn printable(column: &Column, cell: &[u8]) -> String {
-    let label = |labels: &[String]| {
-        let ordinal: usize = std::str::from_utf8(cell).ok()?.parse().ok()?;
-        labels.get(ordinal.checked_sub(1)?).cloned()
-    };
-    if let ColumnKind::Enum(labels) = &column.kind
-        && let Some(label) = label(labels)
-    {
-        return label;
-    }
-    match std::str::from_utf8(cell) {
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
-        _ => cell.iter().fold("0x".to_owned(), |text, byte| text + &format!("{byte:02X}")),
-    }
 }
 
 #[cfg(test)]
@@ -586,27 +445,5 @@ mod tests {
         let found: Vec<_> =
             candidates(&source, &target).into_iter().map(|c| (c.cells, c.from_target)).collect();
         assert_eq!(found, [(key("b"), false), (key("c"), false), (key("d"), true)]);
-    }
-
-    #[test]
-    fn keys_for_people() {
-        let mut column = Column {
-            name: "c".into(),
-            kind: ColumnKind::Text,
-            type_text: "varchar(9)".into(),
-            nullable: false,
-            unsigned: false,
-            charset: None,
-            collation: None,
-            generated: false,
-            invisible: false,
-            auto_increment: false,
-        };
-        assert_eq!(printable(&column, "é 1".as_bytes()), "é 1");
-        assert_eq!(printable(&column, &[0xff, 0x0a]), "0xFF0A");
-        assert_eq!(printable(&column, b"a\0"), "0x6100");
-        column.kind = ColumnKind::Enum(vec!["x".into(), "y".into()]);
-        assert_eq!(printable(&column, b"2"), "y");
-        assert_eq!(printable(&column, b"0"), "0");
     }
 }

@@ -20,7 +20,7 @@ impl Throttle {
     }
 
     /// Returns when neither server has more running threads than allowed.
-    pub(super) fn wait(&mut self, sessions: &mut Sessions, stop: &StopToken) -> Result<()> {
+    pub(super) fn wait(&mut self, sessions: &mut Sessions<'_>, stop: &StopToken) -> Result<()> {
         let Some(limit) = self.threads_running_max else { return Ok(()) };
         if self.asked.is_some_and(|asked| asked.elapsed() < PAUSE) {
             return Ok(());
@@ -44,8 +44,8 @@ impl Throttle {
     }
 }
 
-fn running(sessions: &mut Sessions, side: Side) -> Result<u64> {
+fn running(sessions: &mut Sessions<'_>, side: Side) -> Result<u64> {
     let sql = "SHOW GLOBAL STATUS LIKE 'Threads_running'";
-    let row = sessions.on(side).query_row(sql, "asking how busy the server is")?;
+    let row = sessions.on(side)?.query_row(sql, "asking how busy the server is")?;
     Ok(row.and_then(|row| row.u64(1)).unwrap_or(0))
 }

@@ -9,8 +9,9 @@ use super::report::Difference;
 use super::run::Run;
 use super::sessions::Sessions;
 use super::settle::{Confirmed, Settled, Settler};
+use crate::data::Position;
 use crate::error::{Result, Side};
-use crate::sql::digest::Digest;
+use crate::sql::row_reader::Digest;
 use crate::stop::StopToken;
 
 /// Chunks of one window at most.
@@ -20,6 +21,13 @@ pub(super) const WINDOW_CHUNKS: usize = 256;
 pub(super) struct Piece {
     pub(super) chunk: Chunk,
     pub(super) source: Digest,
+}
+
+/// Chunks that were digested on the source one after another.
+pub(super) struct Window {
+    pub(super) pieces: Vec<Piece>,
+    /// All that the digests saw is before this position of the source; `None` when nothing applies.
+    pub(super) high: Option<Position>,
 }
 
 /// What came out of a chunk.
@@ -45,14 +53,15 @@ impl Run<'_> {
     pub(super) fn compare(
         &self,
         plan: &TablePlan,
-        pieces: &[Piece],
-        sessions: &mut Sessions,
+        window: &Window,
+        sessions: &mut Sessions<'_>,
         stop: &StopToken,
     ) -> Result<Vec<Option<ChunkOutcome>>> {
         let options = &self.checker.options;
         let is_wanted = plan.source.hashes_values() && (options.repair || self.repair_file.is_some());
+        let pieces = &window.pieces;
         let mut confirmed: Vec<Vec<Confirmed>> = pieces.iter().map(|_| Vec::new()).collect();
-        let mut outcomes = self.compare_once(plan, pieces, sessions, stop, &mut |position, row| {
+        let mut outcomes = self.compare_once(plan, window, sessions, stop, &mut |position, row| {
             if is_wanted && confirmed[position].len() < REPAIR_ROWS_MAX {
                 confirmed[position].push(row.clone());
             }
@@ -75,7 +84,7 @@ impl Run<'_> {
         &self,
         plan: &TablePlan,
         piece: &Piece,
-        sessions: &mut Sessions,
+        sessions: &mut Sessions<'_>,
         stop: &StopToken,
         rows: &[Confirmed],
         outcome: &mut ChunkOutcome,
@@ -84,8 +93,9 @@ impl Run<'_> {
         let reason =
             Repairer { plan, alignment: &self.alignment, source_facts, stop }.repair(sessions, rows)?;
         let source = sessions.digest(Side::Source, &plan.source, &piece.chunk.range)?;
-        let again = Piece { chunk: piece.chunk.clone(), source };
-        let again = self.compare_once(plan, std::slice::from_ref(&again), sessions, stop, &mut |_, _| ())?;
+        let pieces = vec![Piece { chunk: piece.chunk.clone(), source }];
+        let high = self.alignment.source_position(source_facts, sessions.on(Side::Source)?)?;
+        let again = self.compare_once(plan, &Window { pieces, high }, sessions, stop, &mut |_, _| ())?;
         let Some(mut again) = again.into_iter().flatten().next() else { return Ok(()) };
         let found = std::mem::take(&mut outcome.settled);
         again.settled.rows_repaired = found.differences_count.saturating_sub(again.settled.differences_count);
@@ -106,14 +116,14 @@ impl Run<'_> {
     fn compare_once(
         &self,
         plan: &TablePlan,
-        pieces: &[Piece],
-        sessions: &mut Sessions,
+        window: &Window,
+        sessions: &mut Sessions<'_>,
         stop: &StopToken,
         confirmed: &mut dyn FnMut(usize, &Confirmed),
     ) -> Result<Vec<Option<ChunkOutcome>>> {
         let options = &self.checker.options;
         let source_facts = self.checker.source.facts();
-        let high = self.alignment.source_position(source_facts, sessions.on(Side::Source))?;
+        let Window { pieces, high } = window;
         self.alignment.wait_measured(high.as_ref(), stop)?;
         let mut outcomes = Vec::with_capacity(pieces.len());
         let mut differing = Vec::new();

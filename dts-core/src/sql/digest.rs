@@ -1,27 +1,27 @@
 //! Digests of rows, computed by the servers: the same text on both sides, the same bits from MySQL 5.6 to 9.7 and MariaDB.
 //!
-//! What the hash of one row is, is said in [`row_text`](super::row_text).
+//! What the hash of one row is, is said in [`row_text`].
 //!
 //! # What a chunk's digest is
-//! The number of rows and the XOR of their hashes. Rows of a table with a key are distinct, so that no two cancel; a
-//! change is missed with a probability of 2^-128. (XOR of CRC32 is not enough: CRC32 is linear, and an even number of
-//! rows with the same difference cancels.) For tables without a key, where equal rows are allowed and an even number of
-//! them would cancel, it is the *sum* of the hashes.
+//! The number of rows and the XOR of the first 64 bits of their hashes. Rows of a table with a key are distinct, so that no two
+//! cancel; a change is missed with a probability of 2^-64, and where digests differ rows are compared by 128 bits. (XOR of
+//! CRC32 is not enough: CRC32 is linear, and an even number of rows with the same difference cancels.) For tables without a
+//! key, where equal rows are allowed and an even number of them would cancel, it is the *sum* of the hashes.
 //!
 //! A hash that the server cannot compute is NULL, and BIT_XOR leaves NULL out without a word. So inside a digest NULL is
 //! replaced by the hash of a `UUID()`: such a digest never equals another, the rows are then looked at one by one, and a
 //! row without a hash is reported as not comparable.
 //!
-//! BIT_XOR is 64 bits wide before MySQL 8.0 and on MariaDB, where it is computed in two halves over a derived table
-//! (`LIMIT` keeps the optimizer from merging it, which would compute SHA2 once for each half). 8.0 and later XOR the
-//! binary string: same bits, a third of the cost (262,144 sysbench rows: 9.7 270 ms against 730 ms, 5.6 680 ms for two
-//! halves against 910 ms for four).
-use super::row_text::{ColumnPair, Encoding, Hash, RowHasher, hex, is_zerofill};
+//! Why 64 bits: BIT_XOR is that wide before MySQL 8.0 and on MariaDB. More would need the hash twice, from a derived table, and
+//! cost 5.6 a fifth of the whole digest (2.5 µs against 3.1 µs a row of sysbench). 8.0 and later XOR a binary string: the same
+//! bits, for less.
+use super::quote;
+use super::row_identity::{Identity, key_read, push_key_literal};
+use super::row_reader::RowReader;
+use super::row_text::{self, ColumnPair, Encoding, RowHasher};
 use super::select::{self, KeyColumns, KeyRange};
-use super::{literal, quote};
 use crate::data::{Column, ColumnKind, TableName};
-use crate::error::{Error, Result};
-use crate::wire::Cells;
+use crate::error::Result;
 
 /// What of a row is hashed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,13 +41,13 @@ pub struct RowDigest {
     /// Names of the compared columns and how they are written.
     columns: Vec<(String, Encoding)>,
     /// The key's columns, as the source has them, but under this side's names; empty without a key.
-    key: Vec<Column>,
+    pub(super) key: Vec<Column>,
     /// The other side's columns of the key, for literals that carry the other side's character set.
     foreign_key: Vec<Column>,
     /// How the key's columns are written.
     key_encodings: Vec<Encoding>,
     /// The key's columns among the compared ones.
-    key_positions: Vec<usize>,
+    pub(super) key_positions: Vec<usize>,
     /// How the key's cells are read.
     key_reads: Vec<String>,
     /// The index of the key on this side.
@@ -85,75 +85,8 @@ pub enum Rows<'a> {
     Identities(&'a [Identity]),
 }
 
-/// By what a row is found again.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Identity {
-    /// The key's cells; for a table without a key the row's hash in hexadecimal.
-    pub cells: Vec<Vec<u8>>,
-    /// Whether the cells were read on the target: text then has the character set of the target's column.
-    pub from_target: bool,
-}
-
-/// Shows only the shape: cells are row content.
-impl std::fmt::Debug for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Identity({} cells)", self.cells.len())
-    }
-}
-
-/// Returns whether the key's cells can be compared with literals, so that a row can be found again.
-pub fn is_findable(column: &Column) -> bool {
-    column.is_rangeable()
-        || matches!(
-            column.kind,
-            ColumnKind::Float
-                | ColumnKind::Double
-                | ColumnKind::Bit
-                | ColumnKind::Enum(_)
-                | ColumnKind::Set(_)
-        )
-}
-
-fn key_read(pair: ColumnPair<'_>, column: &Column) -> String {
-    let name = quote::identifier(&column.name);
-    let zerofill = [pair.source, pair.target].iter().any(|column| is_zerofill(column));
-    match column.kind {
-        // At the top of a SELECT list all digits are printed.
-        ColumnKind::Float => format!("{name}*1e0"),
-        ColumnKind::Bit | ColumnKind::Enum(_) | ColumnKind::Set(_) => format!("{name}+0"),
-        _ if zerofill => format!("{name}+0"),
-        _ => name,
-    }
-}
-
-fn push_key_literal(sql: &mut Vec<u8>, cell: &[u8], column: &Column) -> Result<()> {
-    match column.kind {
-        ColumnKind::Float
-        | ColumnKind::Double
-        | ColumnKind::Bit
-        | ColumnKind::Enum(_)
-        | ColumnKind::Set(_) => {
-            let is_number = !cell.is_empty()
-                && cell.iter().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.' | b'e'));
-            if !is_number {
-                return Err(Error::internal(format!(
-                    "column '{}' gave a key that is no number",
-                    column.name
-                )));
-            }
-            sql.extend_from_slice(cell);
-            // So that it is read as a DOUBLE and not as a DECIMAL.
-            if matches!(column.kind, ColumnKind::Float | ColumnKind::Double) && !cell.contains(&b'e') {
-                sql.extend_from_slice(b"e0");
-            }
-            Ok(())
-        }
-        _ => literal::push_cell(sql, cell, column),
-    }
-}
-
 /// What a server is asked before it is trusted with hashes: everything that a digest is made of.
-pub const PROBE: &str = "SELECT SHA2(CONCAT('a','b','c'),256),HEX(POINT(1.5,0)),CONV(LEFT('00000000000000ff',16),16,10),\
+pub const PROBE: &str = "SELECT SHA2(CONCAT(_binary'' COLLATE 'binary','a','b','c'),256),HEX(POINT(1.5,0)),CONV(LEFT('00000000000000ff',16),16,10),\
     CRC32('abc'),HEX(UNHEX('ff')),LENGTH(UUID())>0,CAST('a' AS BINARY)";
 
 /// Returns whether the answer to [`PROBE`] is the right one. A server built without TLS answers NULL for SHA2.
@@ -169,13 +102,6 @@ pub fn can_hash(answer: &[Option<Vec<u8>>]) -> bool {
     ];
     answer.len() == expected.len()
         && answer.iter().zip(expected).all(|(cell, wanted)| cell.as_deref() == Some(wanted))
-}
-
-/// SQL text of the two halves of the hashes `h`, put together by an aggregate.
-fn halves(aggregate: &str) -> String {
-    format!(
-        "{aggregate}(CAST(CONV(LEFT(h,16),16,10) AS UNSIGNED)),{aggregate}(CAST(CONV(SUBSTR(h,17,16),16,10) AS UNSIGNED))"
-    )
 }
 
 impl RowDigest {
@@ -240,9 +166,7 @@ impl RowDigest {
         if self.content == Content::Existence {
             return "REPEAT('0',32)".to_owned();
         }
-        let encodings: Vec<&str> =
-            self.columns.iter().map(|(_, encoding)| encoding.expression.as_str()).collect();
-        format!("SHA2(CONCAT({}),256)", encodings.join(","))
+        format!("SHA2({},256)", row_text::concat(self.columns.iter().map(|(_, encoding)| encoding)))
     }
 
     /// Appends ` FROM table ... WHERE ...`.
@@ -256,8 +180,7 @@ impl RowDigest {
             Rows::Bucket { range, index, count } => {
                 let word = if self.push_range(sql, range)? { "AND" } else { "WHERE" };
                 let text = if self.has_key() {
-                    let key: Vec<&str> = self.key_encodings.iter().map(|e| e.expression.as_str()).collect();
-                    format!("CONCAT({})", key.join(","))
+                    row_text::concat(self.key_encodings.iter())
                 } else {
                     self.row_hash()
                 };
@@ -328,7 +251,8 @@ impl RowDigest {
         Ok(sql)
     }
 
-    /// Builds the query for the digest of some rows: one row; read it with [`Digest::parse`].
+    /// Builds the query for the digest of some rows: one row; read it with
+    /// [`Digest::parse`](super::row_reader::Digest::parse).
     ///
     /// # Errors
     /// A bound that is not of the key's type.
@@ -336,19 +260,15 @@ impl RowDigest {
         if self.content == Content::Existence {
             return self.count(rows);
         }
-        let hash = format!("IFNULL({},SHA2(UUID(),256))", self.row_hash());
-        let mut sql = Vec::new();
-        if self.has_key() && self.binary_xor {
-            sql.extend_from_slice(format!("SELECT COUNT(*),HEX(BIT_XOR(UNHEX(LEFT({hash},32))))").as_bytes());
-            self.push_from(&mut sql, rows)?;
-        } else {
-            let aggregate = if self.has_key() { "BIT_XOR" } else { "SUM" };
-            sql.extend_from_slice(
-                format!("SELECT COUNT(*),{} FROM (SELECT {hash} h", halves(aggregate)).as_bytes(),
-            );
-            self.push_from(&mut sql, rows)?;
-            sql.extend_from_slice(b" LIMIT 18446744073709551615) d");
-        }
+        let hash = format!("LEFT(IFNULL({},SHA2(UUID(),256)),16)", self.row_hash());
+        let number = format!("CAST(CONV({hash},16,10) AS UNSIGNED)");
+        let aggregate = match (self.has_key(), self.binary_xor) {
+            (true, true) => format!("CONV(HEX(BIT_XOR(UNHEX({hash}))),16,10)"),
+            (true, false) => format!("BIT_XOR({number})"),
+            (false, _) => format!("SUM({number})"),
+        };
+        let mut sql = format!("SELECT COUNT(*),{aggregate}").into_bytes();
+        self.push_from(&mut sql, rows)?;
         Ok(sql)
     }
 
@@ -383,7 +303,8 @@ impl RowDigest {
         let mut sql = b"SELECT ".to_vec();
         sql.extend_from_slice(self.key_reads.join(",").as_bytes());
         for (_, encoding) in &self.columns {
-            sql.extend_from_slice(format!(",LEFT(SHA2(CONCAT({}),256),32)", encoding.expression).as_bytes());
+            let column = row_text::concat(std::iter::once(encoding));
+            sql.extend_from_slice(format!(",LEFT(SHA2({column},256),32)").as_bytes());
         }
         self.push_from(&mut sql, Rows::Identities(identities))?;
         Ok(sql)
@@ -471,6 +392,14 @@ impl RowDigest {
         Ok(sql)
     }
 
+    /// Builds the query for the smallest and the largest key; `None` unless the key is one integer.
+    pub fn extremes(&self) -> Option<Vec<u8>> {
+        let [column] = &self.key[..] else { return None };
+        let index = self.index.as_deref()?;
+        matches!(column.kind, ColumnKind::Integer(_))
+            .then(|| select::extremes(&self.table, &KeyColumns { index, columns: vec![column] }))
+    }
+
     /// Builds the query for the end of the next chunk: the key of the `rows`-th row after `lower`.
     ///
     /// # Errors
@@ -489,112 +418,6 @@ impl RowDigest {
         sql.extend_from_slice(quote::identifiers(names).as_bytes());
         sql.extend_from_slice(format!(" LIMIT 1 OFFSET {}", rows.saturating_sub(1)).as_bytes());
         Ok(sql)
-    }
-}
-
-/// The digest of some rows, as a server computed it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Digest {
-    /// The number of rows.
-    pub rows: u64,
-    /// XOR, or sum, of the first and the second half of the hashes. A sum keeps 128 bits.
-    halves: [u128; 2],
-}
-
-impl Digest {
-    /// Reads the answer to [`RowDigest::digest`], given as the row's cells. `None` when it is not one.
-    pub fn parse(cells: &[Option<&[u8]>]) -> Option<Digest> {
-        let number = |cell: Option<&[u8]>| std::str::from_utf8(cell?).ok()?.parse::<u128>().ok();
-        let rows = u64::try_from(number(*cells.first()?)?).ok()?;
-        let halves = match cells {
-            _ if rows == 0 => [0; 2],
-            [_] => [0; 2],
-            [_, Some(binary)] => {
-                let (first, second) = std::str::from_utf8(binary).ok()?.split_at_checked(16)?;
-                let hex = |text: &str| {
-                    (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten().map(u128::from)
-                };
-                [hex(first)?, hex(second)?]
-            }
-            [_, first, second] => [number(*first)?, number(*second)?],
-            _ => return None,
-        };
-        Some(Digest { rows, halves })
-    }
-}
-
-impl Digest {
-    /// The digest of no rows.
-    pub const EMPTY: Digest = Digest { rows: 0, halves: [0; 2] };
-
-    /// Adds a row that was hashed on our side. With a key hashes are XORed, without one they are summed.
-    pub fn add(&mut self, hash: &Hash, has_key: bool) {
-        self.rows += 1;
-        let (first, second) = hash.split_at(8);
-        for (half, bytes) in self.halves.iter_mut().zip([first, second]) {
-            let number = bytes.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
-            *half = if has_key { *half ^ number } else { half.wrapping_add(number) };
-        }
-    }
-}
-
-/// Makes identities and hashes of rows from their cells, on our side.
-pub struct RowReader<'a> {
-    digest: &'a RowDigest,
-    hasher: RowHasher<'a>,
-    rows: Rows<'a>,
-    /// Of a table without a key: the hashes looked for.
-    wanted: Option<std::collections::HashSet<&'a [u8]>>,
-}
-
-impl RowReader<'_> {
-    /// Takes a row. `None`: it is not one of those asked for.
-    ///
-    /// # Errors
-    /// A malformed row.
-    pub fn read(&mut self, cells: &mut Cells<'_>) -> Result<Option<(Vec<Vec<u8>>, Hash)>> {
-        let mut identity = Vec::with_capacity(self.digest.key.len().max(1));
-        for _ in &self.digest.key {
-            identity.push(cells.next_cell()?.unwrap_or_default().to_vec());
-        }
-        let hash = self.hasher.hash(cells)?;
-        if let Rows::Bucket { index, count, .. } = self.rows {
-            let mut crc = crc32fast::Hasher::new();
-            if self.digest.has_key() {
-                for &position in &self.digest.key_positions {
-                    crc.update(self.hasher.column(position));
-                }
-            } else {
-                // The server takes the whole of the hash here.
-                crc.update(&self.hasher.whole_hash());
-            }
-            if u64::from(crc.finalize()) % count != index {
-                return Ok(None);
-            }
-        }
-        if !self.digest.has_key() {
-            identity.push(hex(&hash).to_vec());
-            if self.wanted.as_ref().is_some_and(|wanted| !wanted.contains(identity[0].as_slice())) {
-                return Ok(None);
-            }
-        }
-        Ok(Some((identity, hash)))
-    }
-
-    /// Takes a row and returns its hash alone; not for buckets and identities.
-    ///
-    /// # Errors
-    /// A malformed row.
-    pub fn read_hash(&mut self, cells: &mut Cells<'_>) -> Result<Hash> {
-        for _ in &self.digest.key {
-            cells.next_cell()?;
-        }
-        self.hasher.hash(cells)
-    }
-
-    /// Returns a hash of each column of the row that was read last.
-    pub fn column_hashes(&self) -> Vec<Hash> {
-        self.hasher.column_hashes()
     }
 }
 
@@ -639,40 +462,22 @@ mod tests {
             column("b", ColumnKind::Blob, "longblob", false),
         ];
         let (source, target) = pair_of(&columns, &[0]);
-        let row = "SHA2(CONCAT(`id`,',',IFNULL(CONCAT(LENGTH(`v`),':',CAST(`v` AS BINARY)),'N'),\
+        let row = "SHA2(CONCAT(_binary'' COLLATE 'binary',`id`,',',IFNULL(LENGTH(`v`),'N'),':',IFNULL(`v`,''),\
                    IFNULL(HEX(POINT(`f`,0)),'N'),SHA2(`b`,256)),256)";
         let range = KeyRange { lower: Some(vec![b"5".to_vec()]), upper: None };
         assert_eq!(
             text(target.digest(Rows::Range(&range))),
             format!(
-                "SELECT COUNT(*),HEX(BIT_XOR(UNHEX(LEFT(IFNULL({row},SHA2(UUID(),256)),32)))) FROM `d`.`t` \
+                "SELECT COUNT(*),CONV(HEX(BIT_XOR(UNHEX(LEFT(IFNULL({row},SHA2(UUID(),256)),16)))),16,10) FROM `d`.`t` \
                  FORCE INDEX (`PRIMARY`) WHERE (`id`>5)"
             )
         );
         assert_eq!(
             text(source.digest(Rows::Range(&KeyRange::default()))),
             format!(
-                "SELECT COUNT(*),BIT_XOR(CAST(CONV(LEFT(h,16),16,10) AS UNSIGNED)),\
-                 BIT_XOR(CAST(CONV(SUBSTR(h,17,16),16,10) AS UNSIGNED)) FROM \
-                 (SELECT IFNULL({row},SHA2(UUID(),256)) h FROM `d`.`t` LIMIT 18446744073709551615) d"
+                "SELECT COUNT(*),BIT_XOR(CAST(CONV(LEFT(IFNULL({row},SHA2(UUID(),256)),16),16,10) AS UNSIGNED)) FROM `d`.`t`"
             )
         );
-    }
-
-    #[test]
-    fn both_forms_of_a_digest_parse_to_the_same() {
-        let binary = Digest::parse(&[Some(b"2"), Some(b"00000000000000FF8000000000000000")]).unwrap();
-        let split = Digest::parse(&[Some(b"2"), Some(b"255"), Some(b"9223372036854775808")]).unwrap();
-        assert_eq!(binary, split);
-        assert_eq!(
-            Digest::parse(&[Some(b"0"), Some(b"0000")]),
-            Digest::parse(&[Some(b"0"), None, None]),
-            "no rows are no rows"
-        );
-        let (one, short): (Option<&[u8]>, Option<&[u8]>) = (Some(b"1"), Some(b"00"));
-        for wrong in [&[][..], &[None], &[one, None], &[one, short], &[one, None, None]] {
-            assert_eq!(Digest::parse(wrong), None);
-        }
     }
 
     fn encoding(pair: ColumnPair<'_>, column: &Column) -> String {
@@ -740,12 +545,12 @@ mod tests {
         let (_, target) = pair_of(&columns, &[]);
         assert!(
             text(target.digest(Rows::Range(&KeyRange::default())))
-                .contains("SUM(CAST(CONV(LEFT(h,16),16,10) AS UNSIGNED))")
+                .starts_with("SELECT COUNT(*),SUM(CAST(CONV(LEFT(")
         );
         assert_eq!(
             text(target.rows(Rows::Bucket { range: &KeyRange::default(), index: 1, count: 4 })),
-            "SELECT LEFT(SHA2(CONCAT(IFNULL(`a`,'N'),','),256),32),COUNT(*) FROM `d`.`t` WHERE \
-             CRC32(SHA2(CONCAT(IFNULL(`a`,'N'),','),256))%4=1 GROUP BY 1 ORDER BY NULL"
+            "SELECT LEFT(SHA2(CONCAT(_binary'' COLLATE 'binary',IFNULL(`a`,'N'),','),256),32),COUNT(*) FROM `d`.`t` WHERE \
+             CRC32(SHA2(CONCAT(_binary'' COLLATE 'binary',IFNULL(`a`,'N'),','),256))%4=1 GROUP BY 1 ORDER BY NULL"
         );
     }
 }

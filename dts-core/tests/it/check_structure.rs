@@ -108,6 +108,18 @@ fn check_of_the_structure_finds_every_planted_change() {
             report.differences.iter().map(|found| format!("{}: {}", found.object, found.part)).collect();
         assert_eq!(found, *expected, "{change}: {report:?}");
     }
+    // 5.6 does not count a number that an UPDATE makes, 8.0 and later do: the rows explain the larger one.
+    let moved = "USE s; CREATE TABLE moved (id INT AUTO_INCREMENT PRIMARY KEY); INSERT INTO moved VALUES (1); UPDATE moved SET id = 100";
+    pair.source.exec(moved);
+    pair.target.exec(&format!("DROP DATABASE IF EXISTS s; {setting} {STRUCTURE} {moved}"));
+    for is_completed in [true, false] {
+        let report = compare(&pair, &transform, is_completed);
+        let numbers = report.differences.iter().filter(|found| found.part == "AUTO_INCREMENT");
+        assert_eq!(numbers.count(), 0, "{report:?}");
+    }
+    pair.target.exec("ALTER TABLE s.moved AUTO_INCREMENT = 102");
+    assert_eq!(compare(&pair, &transform, true).differences[0].object, "table s.moved");
+    pair.source.exec("DROP TABLE s.moved");
     // While the task applies, triggers and events are not there yet, and AUTO_INCREMENT may lag.
     pair.target.exec(&format!("DROP DATABASE IF EXISTS s; {setting} {STRUCTURE} DROP TRIGGER tr; DROP EVENT e; CREATE TABLE mine (a INT)"));
     pair.source.exec("USE s; INSERT INTO t (v) VALUES ('a'); DELETE FROM t");

@@ -62,6 +62,20 @@ fn latency_delays_but_does_not_slow_down() {
 }
 
 #[test]
+fn a_narrow_link_is_shared_by_its_connections() {
+    let proxy = Proxy::start(echo_server());
+    proxy.set_bytes_per_second(1 << 20);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| echo(&mut connect(&proxy), &vec![7; 64 << 10]).unwrap());
+        }
+    });
+    // Two times 64 KiB, there and back: a quarter of a second of this link, and no less.
+    assert!(begun.elapsed() >= Duration::from_millis(245), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_cut_is_a_reset_and_new_connections_work() {
     let proxy = Proxy::start(echo_server());
     let mut stream = connect(&proxy);
