@@ -481,8 +481,6 @@ fn a_cut_over_ends_the_task_or_leaves_it_syncing() {
         keep: Vec::new(),
         passwords: None,
         ignore_accounts: false,
-        passwords: None,
-        ignore_accounts: false,
     };
     let (outcome, (refused, done)) = place.during(&engine, || {
         let refused = place.ask("cutover", &json!(wish));
@@ -520,6 +518,8 @@ fn a_reverse_channel_goes_on_where_the_task_ran() {
         max_lag_seconds: 1,
         patience_seconds: 1,
         keep: Vec::new(),
+        passwords: None,
+        ignore_accounts: false,
     };
     let (outcome, (there, back, done)) = place.during(&engine, || {
         let there = place.ask("cutover", &json!(wish));

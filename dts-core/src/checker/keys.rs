@@ -5,14 +5,15 @@
 use super::alignment::{Alignment, AppliedPosition};
 use super::plan::{Facts, TablePlan, find};
 use super::report::{CheckReport, TableCheck};
-use super::sessions::{Methods, Sessions};
+use super::sessions::{Ends, Methods, Sessions};
 use super::settle::{LOOKUP_ROWS, Settled, Settler};
 use super::{CheckMethod, CheckMode, CheckOptions, Checker, NothingApplies, TablePair};
 use crate::data::TableName;
 use crate::error::{Result, Side, Stage};
 use crate::server::ServerFacts;
 use crate::source::SourceEndpoint;
-use crate::sql::digest::{Content, Identity, Rows};
+use crate::sql::digest::{Content, Rows};
+use crate::sql::row_identity::Identity;
 use crate::sql::select::KeyRange;
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
@@ -47,24 +48,24 @@ pub struct CountReport {
 }
 
 /// Compares rows by key, with connections that stay open.
-pub struct KeyCheck {
-    sessions: Sessions,
+pub struct KeyCheck<'a> {
+    sessions: Sessions<'a>,
     source_facts: ServerFacts,
     plans: Vec<(TablePair, std::result::Result<TablePlan, String>)>,
     patience: Duration,
 }
 
-impl KeyCheck {
+impl<'a> KeyCheck<'a> {
     /// Connects and plans the comparison of these tables.
     ///
     /// # Errors
     /// A server that cannot be reached.
     pub fn open(
-        source: &SourceEndpoint,
-        target: &TargetEndpoint,
+        source: &'a SourceEndpoint,
+        target: &'a TargetEndpoint,
         pairs: Vec<TablePair>,
         patience: Duration,
-        stop: &StopToken,
+        stop: &'a StopToken,
     ) -> Result<Self> {
         let opened = || -> Result<Self> {
             let checker =
@@ -82,7 +83,11 @@ impl KeyCheck {
                 })
                 .collect();
             let methods = Methods::find(CheckMethod::Digest, source, target, stop)?;
-            let sessions = Sessions::open(source, target, methods, stop)?;
+            let mut sessions = Sessions::new(Ends { source, target, stop }, methods);
+            for side in [Side::Source, Side::Target] {
+                // Now, because nobody waits yet.
+                sessions.on(side)?;
+            }
             Ok(KeyCheck { sessions, source_facts: source.facts().clone(), plans, patience })
         };
         opened().map_err(|error| error.in_stage(Stage::Check))
@@ -156,7 +161,7 @@ impl KeyCheck {
                 counted.iter_mut().zip([(Side::Source, &plan.source), (Side::Target, &plan.target)])
             {
                 let row =
-                    self.sessions.on(side).query_row(digest.count(Rows::Range(&whole))?, "counting rows")?;
+                    self.sessions.on(side)?.query_row(digest.count(Rows::Range(&whole))?, "counting rows")?;
                 *count = row.and_then(|row| row.u64(0)).unwrap_or(0);
             }
             report.tables += 1;
@@ -171,7 +176,7 @@ impl KeyCheck {
 
 fn compare_table(
     settler: &Settler<'_>,
-    sessions: &mut Sessions,
+    sessions: &mut Sessions<'_>,
     rows: &RowKeys,
     table: &mut TableCheck,
 ) -> Result<()> {

@@ -107,7 +107,7 @@ pub(super) struct Handover<'a> {
     /// All sessions that were seen to be an application's, with their users.
     sessions: BTreeMap<u64, String>,
     /// Compares what was touched.
-    verifier: Option<Verifier>,
+    verifier: Option<Verifier<'a>>,
     pub(super) report: CutoverReport,
 }
 

@@ -33,9 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const COUNTED_ROWS_MAX: u64 = 100_000;
 
 /// Compares touched rows. Its ends are those of the direction in which changes flow.
-pub(super) struct Verifier {
+pub(super) struct Verifier<'a> {
     rows: TouchedRows,
-    keys: KeyCheck,
+    keys: KeyCheck<'a>,
     /// Up to where all touched rows are compared.
     reached: GtidSet,
     compared: u64,
@@ -43,13 +43,13 @@ pub(super) struct Verifier {
     untold: BTreeMap<TableName, &'static str>,
 }
 
-impl Verifier {
+impl<'a> Verifier<'a> {
     /// Prepares the comparison of what was touched after `since`.
     pub(super) fn open(
-        ends: &Ends,
+        ends: &'a Ends,
         pairs: Vec<TablePair>,
         since: &GtidSet,
-        stop: &StopToken,
+        stop: &'a StopToken,
     ) -> Result<Self> {
         let mut control = ends.source.control(stop)?;
         let mut tables = Vec::new();
