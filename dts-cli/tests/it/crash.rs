@@ -1,5 +1,6 @@
-//! `kill -9` at random moments of the copy and of the index build, with an application writing: every run resumes, and in the end
-//! both sides are byte-equal. The seed is printed; `DTS_SEED` repeats it.
+//! `kill -9` at random moments of the copy, of the index build and of applying, with an application writing: every run resumes, and
+//! in the end both sides are byte-equal. The seed is printed; `DTS_SEED` repeats it.
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dts_testbed::dump;
@@ -86,4 +87,90 @@ fn killed_in_the_copy_and_in_the_index_build() {
     eprintln!("{again} chunks were begun again in {in_copy} kills");
     assert!(again <= in_copy * 4, "{again} chunks were copied again");
     dts.run(&["check", "shop", "--mode", "full"]).ends_with(0);
+}
+
+/// One piece of work: several UNIQUE indexes, key changes, swaps of UNIQUE values, several tables at once, tables in which every
+/// change counts; and a schema change now and then.
+fn restless_step(random: &mut Random, step: u64) -> String {
+    let (id, other) = (1 + random.below(200), 1 + random.below(200));
+    match step % 400 {
+        150 => format!("ALTER TABLE shop.u ADD COLUMN c{step} INT NOT NULL DEFAULT {id}"),
+        151 => "ALTER TABLE shop.u ADD INDEX n (n)".into(),
+        300 => "ALTER TABLE shop.u DROP INDEX n".into(),
+        350 => format!(
+            "CREATE TABLE shop.t{step} (id INT PRIMARY KEY, v VARCHAR(9)); INSERT INTO shop.t{step} VALUES (1, 'one'), (2, 'two'); UPDATE \
+             shop.t{step} SET v = 'zwei' WHERE id = 2"
+        ),
+        399 => format!("DROP TABLE shop.t{}; TRUNCATE TABLE shop.v", step - 49),
+        _ => match random.below(8) {
+            0 => format!("REPLACE INTO shop.u (id, a, b, n) VALUES ({id}, {other}, 'b{other}', {step})"),
+            1 => format!("UPDATE IGNORE shop.u SET id = {other} WHERE id = {id}"),
+            2 => format!(
+                "BEGIN; SELECT a INTO @one FROM shop.u WHERE id = {id}; SELECT a INTO @other FROM shop.u WHERE id = {other}; UPDATE shop.u SET a \
+                 = NULL WHERE id = {id}; UPDATE shop.u SET a = @one WHERE id = {other} AND @other IS NOT NULL; UPDATE IGNORE shop.u SET a = \
+                 @other WHERE id = {id}; COMMIT"
+            ),
+            3 => format!("DELETE FROM shop.u WHERE id = {id}"),
+            4 => format!(
+                "BEGIN; INSERT INTO shop.effects VALUES ({step}, 'several'), ({step}, 'several'); INSERT IGNORE INTO shop.v VALUES ({id}, \
+                 {step}); UPDATE shop.u SET n = n + 1 WHERE id = {id}; COMMIT"
+            ),
+            5 => format!(
+                "UPDATE shop.effects SET what = 'again' WHERE step = {} LIMIT 1",
+                step.saturating_sub(5)
+            ),
+            6 => format!("DELETE FROM shop.effects WHERE step = {} LIMIT 1", step.saturating_sub(9)),
+            _ => format!("INSERT INTO shop.effects VALUES ({step}, 'once')"),
+        },
+    }
+}
+
+/// Killed at any moment of applying: each transaction has its effects exactly once, and each schema change.
+#[test]
+fn killed_while_changes_are_applied() {
+    let (seed, kills) = (seed(), kills());
+    let mut random = Random::new(seed);
+    let pair = Pair::start();
+    let dts = Dts::new();
+    pair.source.exec(
+        "CREATE DATABASE shop; CREATE TABLE shop.u (id INT PRIMARY KEY, a INT, b VARCHAR(20), n INT, UNIQUE KEY a (a), UNIQUE KEY b (b)); \
+         CREATE TABLE shop.v (id INT PRIMARY KEY, n BIGINT); CREATE TABLE shop.effects (step BIGINT, what VARCHAR(20))",
+    );
+    let file = pair.task(&dts, "[check]\nmode = \"none\"\n");
+    dts.run(&["run", text(&file), "--until", "synced"]).ends_with(0);
+    let is_over = AtomicBool::new(false);
+    let steps = std::thread::scope(|scope| {
+        let application = scope.spawn(|| {
+            let (mut random, mut step) = (Random::new(seed), 1);
+            while !is_over.load(Ordering::Relaxed) {
+                pair.source.exec(&restless_step(&mut random, step));
+                step += 1;
+                std::thread::sleep(Duration::from_millis(4));
+            }
+            step
+        });
+        let _end = AtEnd(&is_over);
+        for _ in 0..kills {
+            let run = dts.start(&["run", text(&file)]);
+            std::thread::sleep(Duration::from_millis(200 + random.below(1300)));
+            run.signal("KILL");
+            run.end();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        application.join().unwrap()
+    });
+    let effects: u64 = pair.source.query_one("SELECT COUNT(*) FROM shop.effects");
+    eprintln!("{kills} kills in {steps} steps, {effects} rows that count");
+    dts.run(&["run", text(&file), "--until", "synced"]).ends_with(0);
+    dump::assert_equal(&pair.source, &pair.target, "shop");
+    dts.run(&["check", "shop", "--mode", "full"]).ends_with(0);
+}
+
+/// Ends the application when the test fails.
+struct AtEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
