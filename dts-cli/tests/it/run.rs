@@ -60,7 +60,8 @@ fn a_live_shop_moves_in_several_runs_and_arrives_equal() {
             "rewrites",
             "allowed_actions",
             "next_action",
-            "error"
+            "error",
+            "reverse"
         ]
     );
     assert_eq!((&status["name"], &status["state"]), (&"shop".into(), &"paused".into()));

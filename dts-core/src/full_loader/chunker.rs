@@ -25,9 +25,6 @@ use super::plan::TablePlan;
 const ROWS_INITIAL: u64 = 10_000;
 /// Most rows of a chunk, whatever their size.
 const ROWS_MAX: u64 = 100_000;
-/// A chunk is at most this part of what is left of a table cut by counting: workers then end at about the same time. (1 M sysbench
-/// rows, four workers: with 12 chunks of 16 MiB each, two workers idled for a whole chunk at the end.)
-const PART_OF_REST: i128 = 8;
 /// The least part of the wanted rows that such a chunk is cut down to: each costs two commits.
 const PART_OF_ROWS_MIN: u64 = 16;
 /// Fewer bytes than any row has in InnoDB: the two statistics may be of different moments.
@@ -50,6 +47,8 @@ pub(super) struct Chunker {
     finished: bool,
     rows: u64,
     chunk_bytes: u64,
+    /// How many copy at the same time.
+    workers: usize,
     counting: Option<Counting>,
 }
 
@@ -61,16 +60,20 @@ struct Counting {
 }
 
 impl Counting {
-    /// Returns how many numbers the next chunk takes, of `rows` wanted.
-    fn chunk(&self, rows: u64) -> i128 {
-        let part_of_rest = (self.last - self.next + 1) / PART_OF_REST;
+    /// Returns how many numbers the next chunk takes, of `rows` wanted: so many that several workers end at about the same time.
+    /// (1 M sysbench rows, four workers: with chunks of 16 MiB each, two of them idled for a whole chunk at the end.)
+    fn chunk(&self, rows: u64, workers: usize) -> i128 {
+        if workers < 2 {
+            return i128::from(rows);
+        }
+        let part_of_rest = (self.last - self.next + 1) / (2 * workers as i128);
         part_of_rest.clamp(i128::from(rows.div_ceil(PART_OF_ROWS_MIN)), i128::from(rows))
     }
 }
 
 impl Chunker {
     /// Starts where the recorded chunks end.
-    pub(super) fn new(plan: &TablePlan, recorded: &[ChunkRow], chunk_bytes: u64) -> Chunker {
+    pub(super) fn new(plan: &TablePlan, recorded: &[ChunkRow], chunk_bytes: u64, workers: usize) -> Chunker {
         let mut gaps = Vec::new();
         let mut lower: Option<Bound> = None;
         let mut expected = 1;
@@ -96,6 +99,7 @@ impl Chunker {
             finished,
             rows: 0,
             chunk_bytes,
+            workers,
             counting: None,
         };
         chunker.rows = if rows > 0 {
@@ -174,7 +178,7 @@ impl Chunker {
             self.counting = counting(plan, &columns, connection)?;
         }
         if let Some(counting) = &mut self.counting {
-            let bound = counting.next + counting.chunk(self.rows) - 1;
+            let bound = counting.next + counting.chunk(self.rows, self.workers) - 1;
             counting.next = bound + 1;
             return Ok((bound < counting.last).then(|| vec![bound.to_string().into_bytes()]));
         }
@@ -237,7 +241,7 @@ mod tests {
     #[test]
     fn what_an_earlier_run_left_is_the_gap_between_its_neighbours() {
         let done = [recorded(2, bound("10"), bound("20")), recorded(5, bound("40"), bound("50"))];
-        let chunker = Chunker::new(&plan(), &done, 16 << 20);
+        let chunker = Chunker::new(&plan(), &done, 16 << 20, 4);
         let gaps: Vec<_> = chunker.gaps.iter().map(|c| (c.sequence, c.range.clone())).collect();
         assert_eq!(
             gaps,
@@ -252,7 +256,7 @@ mod tests {
     #[test]
     fn a_record_that_ends_open_is_finished_apart_from_its_gaps() {
         let done = [recorded(1, None, bound("10")), recorded(3, bound("30"), None)];
-        let mut chunker = Chunker::new(&plan(), &done, 16 << 20);
+        let mut chunker = Chunker::new(&plan(), &done, 16 << 20, 4);
         assert!(!chunker.is_finished());
         assert_eq!(chunker.gaps.pop().unwrap().range, KeyRange { lower: bound("10"), upper: bound("30") });
         assert!(chunker.is_finished());
@@ -260,7 +264,7 @@ mod tests {
 
     #[test]
     fn chunks_cut_by_counting_share_the_key_space() {
-        let mut chunker = Chunker::new(&plan(), &[], 16 << 20);
+        let mut chunker = Chunker::new(&plan(), &[], 16 << 20, 4);
         let range = |lower, upper| KeyRange { lower, upper };
         assert_eq!(chunker.key_space(&range(None, None)), None);
         chunker.counting = Some(Counting { first: -10, last: 29, next: -10 });
@@ -280,7 +284,7 @@ mod tests {
         let mut counting = Counting { first: 1, last: 1_000_000, next: 1 };
         let mut sizes = Vec::new();
         while counting.next <= counting.last {
-            let size = counting.chunk(80_000);
+            let size = counting.chunk(80_000, 4);
             sizes.push(size);
             counting.next += size;
         }
@@ -288,12 +292,13 @@ mod tests {
         assert!(sizes.is_sorted_by(|one, next| one >= next), "{sizes:?}");
         assert!(sizes[sizes.len() - 2] == 5_000, "{sizes:?}");
         assert!(sizes.len() < 40, "{sizes:?}");
-        assert_eq!(Counting { first: 1, last: 10, next: 1 }.chunk(1), 1);
+        assert_eq!(Counting { first: 1, last: 10, next: 1 }.chunk(1, 4), 1);
+        assert_eq!(Counting { first: 1, last: 10, next: 1 }.chunk(80, 1), 80);
     }
 
     #[test]
     fn the_size_grows_by_half_and_shrinks_at_once() {
-        let mut chunker = Chunker::new(&plan(), &[], 1 << 20);
+        let mut chunker = Chunker::new(&plan(), &[], 1 << 20, 4);
         assert_eq!(chunker.rows, 1048);
         chunker.learn(1000, 10_000);
         assert_eq!(chunker.rows, 1572);

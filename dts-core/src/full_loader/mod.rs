@@ -223,6 +223,11 @@ impl LoadRun<'_> {
             reads,
         );
         let begun = self.rows.get(&plan.id).map_or(0, |row| row.chunks_begun);
-        Work::new(copy, Chunker::new(plan, recorded, options.chunk_bytes), begun, self.by_insert)
+        Work::new(
+            copy,
+            Chunker::new(plan, recorded, options.chunk_bytes, self.crew.size()),
+            begun,
+            self.by_insert,
+        )
     }
 }
