@@ -66,7 +66,7 @@ impl<'a> Coordinator<'a> {
         low_water.set(applied.clone());
         progress.set_applied_position(Position::Gtid(applied.clone()));
         Ok(Coordinator {
-            main: Worker::new(0, connection, ledger.clone(), low_water.clone()),
+            main: Worker::new(0, (target, connection), ledger.clone(), low_water.clone()),
             ledger,
             pending,
             pool: WorkerPool::start(scope, workers),

@@ -12,8 +12,11 @@ use super::tables::TargetTable;
 
 /// Rows that one statement takes at most.
 const STATEMENT_ROWS_MAX: u64 = 500;
-/// Bytes that one statement grows to, apart from its last row.
+/// Bytes that one statement grows to, apart from its last row, which is no larger. A row of more has a statement of its own, so
+/// that whatever fits into the target's `max_allowed_packet` (1 MiB and up) by itself can be sent (spirit PR 1036).
 const STATEMENT_BYTES_MAX: usize = 256 << 10;
+/// What a packet holds besides the statements.
+const PACKET_EXTRA: usize = 64;
 
 /// What the answer to a statement must be.
 struct Expectation {
@@ -23,6 +26,8 @@ struct Expectation {
     kind: StatementKind,
     rows: u64,
     warnings: u64,
+    /// Where its text ends.
+    end: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,7 +100,7 @@ impl Statements {
         (before, after): (&[Value], &[Value]),
         kind: StatementKind,
     ) -> Result<()> {
-        if self.continues(table, kind) {
+        if self.continues(table, kind, after) {
             self.sql.push(b',');
         } else {
             self.begin(table, span, kind);
@@ -115,7 +120,7 @@ impl Statements {
     ) -> Result<()> {
         let kind = StatementKind::Delete(hits);
         // Without a key, one statement takes one of several equal rows.
-        let first = table.writer.is_keyless() || !self.continues(table, kind);
+        let first = table.writer.is_keyless() || !self.continues(table, kind, before);
         if first {
             self.begin(table, span, kind);
             table.writer.begin_delete(&mut self.sql);
@@ -139,14 +144,17 @@ impl Statements {
         Ok(())
     }
 
-    fn continues(&self, table: &Arc<TargetTable>, kind: StatementKind) -> bool {
+    fn continues(&self, table: &Arc<TargetTable>, kind: StatementKind, row: &[Value]) -> bool {
         let Some(start) = self.open else { return false };
-        self.expectations.last().is_some_and(|last| {
-            last.kind == kind
-                && Arc::ptr_eq(&last.table, table)
-                && last.rows < STATEMENT_ROWS_MAX
-                && self.sql.len() - start < STATEMENT_BYTES_MAX
-        })
+        // Written in hexadecimal at worst.
+        let row_bytes = 2 * row.iter().map(Value::heap_bytes).sum::<usize>();
+        row_bytes < STATEMENT_BYTES_MAX
+            && self.expectations.last().is_some_and(|last| {
+                last.kind == kind
+                    && Arc::ptr_eq(&last.table, table)
+                    && last.rows < STATEMENT_ROWS_MAX
+                    && self.sql.len() - start < STATEMENT_BYTES_MAX
+            })
     }
 
     fn begin(&mut self, table: &Arc<TargetTable>, span: &Arc<Span>, kind: StatementKind) {
@@ -158,6 +166,7 @@ impl Statements {
             kind,
             rows: 0,
             warnings: 0,
+            end: 0,
         });
     }
 
@@ -184,30 +193,47 @@ impl Statements {
         if !self.sql.is_empty() && self.sql.last() != Some(&b';') {
             self.sql.push(b';');
         }
+        if let Some(last) = self.expectations.last_mut() {
+            last.end = self.sql.len();
+        }
     }
 
-    /// Sends the statements, after a BEGIN unless the transaction is open, and compares each answer with what the change
-    /// must have done. On an error the transaction must be rolled back.
-    pub(super) fn send(mut self, target: &mut Connection, is_begun: bool) -> Result<()> {
+    /// Sends the statements, after a BEGIN unless the transaction is open, in packets of at most `packet_max` bytes where a statement
+    /// is not larger by itself, and compares each answer with what the change must have done. On an error the transaction must
+    /// be rolled back.
+    pub(super) fn send(mut self, target: &mut Connection, is_begun: bool, packet_max: usize) -> Result<()> {
         self.end_statement();
-        let before = usize::from(!is_begun);
-        let mut packet = Vec::with_capacity(self.sql.len() + 8);
-        if !is_begun {
-            packet.extend_from_slice(b"BEGIN;");
+        let room = packet_max.saturating_sub(PACKET_EXTRA);
+        let (mut sent, mut begins) = (0, if is_begun { &b""[..] } else { &b"BEGIN;"[..] });
+        let mut rest = &self.expectations[..];
+        while !rest.is_empty() {
+            let count = rest.partition_point(|statement| statement.end - sent <= room).max(1);
+            let (now, later) = rest.split_at(count);
+            let end = now[count - 1].end;
+            let packet = [begins, &self.sql[sent..end - 1]].concat();
+            send_packet(target, &packet, now, usize::from(!begins.is_empty()))?;
+            (sent, begins, rest) = (end, b"", later);
         }
-        packet.extend_from_slice(&self.sql);
-        packet.pop();
-        let mut answers = Vec::with_capacity(self.expectations.len() + 1);
-        let sent = target.execute_all(&packet, "applying changes", &mut answers);
-        for (expectation, answer) in self.expectations.iter().zip(answers.iter().skip(before)) {
-            expectation.verify(answer)?;
-        }
-        sent.map_err(|error| {
-            let failed =
-                answers.len().checked_sub(before).and_then(|position| self.expectations.get(position));
-            explain(error, failed)
-        })
+        Ok(())
     }
+}
+
+/// Sends one packet, whose statements but the first `before` have these expectations.
+fn send_packet(
+    target: &mut Connection,
+    packet: &[u8],
+    expectations: &[Expectation],
+    before: usize,
+) -> Result<()> {
+    let mut answers = Vec::with_capacity(expectations.len() + before);
+    let sent = target.execute_all(packet, "applying changes", &mut answers);
+    for (expectation, answer) in expectations.iter().zip(answers.iter().skip(before)) {
+        expectation.verify(answer)?;
+    }
+    sent.map_err(|error| {
+        let failed = answers.len().checked_sub(before).and_then(|position| expectations.get(position));
+        explain(error, failed)
+    })
 }
 
 /// Appends one change such that it is right after everything before it.

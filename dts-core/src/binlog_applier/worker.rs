@@ -47,6 +47,8 @@ pub(super) struct Worker {
     /// Number of the row. 0 is the coordinator's.
     number: u32,
     connection: Connection,
+    /// What the target takes at once, in bytes.
+    packet_max: usize,
     ledger: Ledger,
     /// A transaction is open.
     begun: bool,
@@ -59,11 +61,17 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(number: u32, connection: Connection, ledger: Ledger, low_water: LowWater) -> Self {
+    pub(super) fn new(
+        number: u32,
+        (target, connection): (&TargetEndpoint, Connection),
+        ledger: Ledger,
+        low_water: LowWater,
+    ) -> Self {
         let trimmed_at = low_water.get();
         Worker {
             number,
             connection,
+            packet_max: usize::try_from(target.facts().max_allowed_packet()).unwrap_or(usize::MAX),
             ledger,
             begun: false,
             own: GtidSet::new(),
@@ -81,7 +89,7 @@ impl Worker {
         if statements.is_empty() {
             return Ok(());
         }
-        statements.send(&mut self.connection, self.begun)?;
+        statements.send(&mut self.connection, self.begun, self.packet_max)?;
         self.begun = true;
         Ok(())
     }
@@ -371,7 +379,7 @@ pub(super) fn open(
         .map(|(number, connection)| {
             let mut connection = connection?;
             own.become_only(&mut connection, ledger, number, stop)?;
-            Ok(Worker::new(number, connection, ledger.clone(), low_water.clone()))
+            Ok(Worker::new(number, (target, connection), ledger.clone(), low_water.clone()))
         })
         .collect()
 }

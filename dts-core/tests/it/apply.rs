@@ -1,11 +1,12 @@
 //! Changes since: schema changes in order, divergence, what cannot be carried, and connections that break.
 use std::time::Duration;
 
+use dts_core::binlog_applier::EngineChoice;
 use dts_core::error::{Code, Error};
 use dts_core::migration::{Migration, Until};
 use dts_core::progress::Progress;
 use dts_core::stop::StopToken;
-use dts_testbed::dump;
+use dts_testbed::{Server, ServerOptions, Version, dump};
 use mysql::prelude::Queryable;
 
 use crate::support::{Generation, Pair, StopOnDrop, Writer, run, wait_until};
@@ -133,6 +134,35 @@ fn apply_load_data_old_to_new() {
 #[test]
 fn apply_load_data_new_to_new() {
     load_data_on_the_source(Generation::New);
+}
+
+/// Many rows that each fit the target's `max_allowed_packet`, and together do not: statements are cut by bytes (spirit PR 1036).
+#[test]
+fn apply_keeps_to_a_small_packet_of_the_target() {
+    let target = ServerOptions::new(Version::Mysql97).arg("--max-allowed-packet=1M");
+    let pair = Pair {
+        source: Server::start(ServerOptions::new(Version::Mysql97)).expect("source"),
+        target: Server::start(target).expect("target"),
+    };
+    pair.source.exec(
+        "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, u INT, v LONGTEXT, UNIQUE KEY u (u)); CREATE TABLE d.log (v LONGTEXT)",
+    );
+    for engine in [EngineChoice::Windows, EngineChoice::Transactions] {
+        let mut options = pair.options("apply", &["d"]);
+        options.apply.engine = engine;
+        let migration = Migration::new(options);
+        run(&migration, Until::Synced);
+        let rows: Vec<String> =
+            (0..12).map(|id| format!("({id}, {id}, REPEAT('{}', 400000))", id % 10)).collect();
+        pair.source.exec(&format!(
+            "USE d; BEGIN; INSERT INTO t VALUES {}; INSERT INTO log SELECT v FROM t; UPDATE t SET u = u + 100, v = REVERSE(v); DELETE FROM log \
+             LIMIT 3; COMMIT",
+            rows.join(",")
+        ));
+        run(&migration, Until::Synced);
+        dump::assert_equal(&pair.source, &pair.target, "d");
+        pair.source.exec("DELETE FROM d.t; DELETE FROM d.log");
+    }
 }
 
 /// Connections of either side are killed all the time; nothing is lost or applied twice.
