@@ -25,8 +25,8 @@ use super::plan::TablePlan;
 const ROWS_INITIAL: u64 = 10_000;
 /// Most rows of a chunk, whatever their size.
 const ROWS_MAX: u64 = 100_000;
-/// The least part of the wanted rows that such a chunk is cut down to: each costs two commits.
-const PART_OF_ROWS_MIN: u64 = 16;
+/// The least part of the wanted rows that a chunk is cut down to: each costs two commits, and a small table is one chunk.
+const PART_OF_ROWS_MIN: u64 = 4;
 /// Fewer bytes than any row has in InnoDB: the two statistics may be of different moments.
 const ROW_BYTES_MIN: u64 = 24;
 
@@ -290,7 +290,7 @@ mod tests {
         }
         assert_eq!(sizes[..3], [80_000; 3]);
         assert!(sizes.is_sorted_by(|one, next| one >= next), "{sizes:?}");
-        assert!(sizes[sizes.len() - 2] == 5_000, "{sizes:?}");
+        assert!(sizes[sizes.len() - 2] == 20_000, "{sizes:?}");
         assert!(sizes.len() < 40, "{sizes:?}");
         assert_eq!(Counting { first: 1, last: 10, next: 1 }.chunk(1, 4), 1);
         assert_eq!(Counting { first: 1, last: 10, next: 1 }.chunk(80, 1), 80);
