@@ -1,4 +1,5 @@
 //! Changes since: schema changes in order, divergence, what cannot be carried, and connections that break.
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dts_core::binlog_applier::EngineChoice;
@@ -232,6 +233,79 @@ fn apply_outlives_a_dead_target() {
     });
     run(&migration, Until::Synced);
     dump::assert_equal(&pair.source, &pair.target, "d");
+}
+
+/// Both servers die again and again, with an application that writes whenever it can; `DTS_KILLS` asks for more than a normal run
+/// has time for. Every change has its effect once.
+#[test]
+fn apply_outlives_servers_that_die() {
+    let kills = std::env::var("DTS_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    let (mut pair, migration) = in_sync(Generation::Old);
+    pair.source.exec("CREATE TABLE d.effects (step BIGINT, what VARCHAR(20))");
+    pair.source.create_account("app", "pw", &["ALL ON d.*"]);
+    let port = pair.source.port();
+    let (over, stop, progress) = (AtomicBool::new(false), StopToken::new(), Progress::new());
+    let steps = std::thread::scope(|scope| {
+        let _ends_with_the_test = StopOnDrop(&stop);
+        let _application_too = SetOnDrop(&over);
+        let application = scope.spawn(|| {
+            let options = mysql::OptsBuilder::new()
+                .ip_or_hostname(Some("127.0.0.1"))
+                .tcp_port(port)
+                .user(Some("app"))
+                .pass(Some("pw"))
+                .prefer_socket(false);
+            let (mut connection, mut step) = (None, 0_u64);
+            while !over.load(Ordering::Relaxed) {
+                let Some(open) = &mut connection else {
+                    connection = mysql::Conn::new(options.clone()).ok();
+                    std::thread::sleep(Duration::from_millis(10));
+                    continue;
+                };
+                step += 1;
+                let (id, other) = (step * 31 % 90, step * 17 % 90);
+                let sql = match step % 4 {
+                    0 => format!("REPLACE INTO d.t VALUES ({id}, {step})"),
+                    1 => format!("INSERT INTO d.effects VALUES ({step}, 'once')"),
+                    2 => format!("UPDATE IGNORE d.t SET id = {other} WHERE id = {id}"),
+                    _ => format!(
+                        "BEGIN; INSERT INTO d.effects VALUES ({step}, 'twice'), ({step}, 'twice'); DELETE FROM d.effects WHERE step = {} LIMIT 1; \
+                         DELETE FROM d.t WHERE id = {other}; COMMIT",
+                        step.saturating_sub(8)
+                    ),
+                };
+                if open.query_iter(sql).is_err() {
+                    connection = None;
+                }
+            }
+            step
+        });
+        let applied = scope.spawn(|| migration.run(Until::Stopped, &stop, &progress));
+        for _ in 0..kills {
+            for server in [&mut pair.source, &mut pair.target] {
+                std::thread::sleep(Duration::from_millis(400));
+                server.kill();
+                server.restart();
+            }
+            assert!(!applied.is_finished(), "{:?}", applied.join().unwrap());
+        }
+        over.store(true, Ordering::Relaxed);
+        let steps = application.join().unwrap();
+        stop.stop();
+        assert!(applied.join().unwrap().is_err_and(|error| error.is_interrupted()));
+        steps
+    });
+    eprintln!("each server was killed {kills} times in {steps} steps");
+    run(&migration, Until::Synced);
+    dump::assert_equal(&pair.source, &pair.target, "d");
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A source that purged what we need, and one that lost what we have, are told apart; both name the GTIDs.
