@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dts_core::binlog_applier::EngineChoice;
-use dts_core::error::{Code, Error};
+use dts_core::error::{Code, Error, Recovery};
 use dts_core::migration::{Migration, Until};
 use dts_core::progress::Progress;
 use dts_core::stop::StopToken;
@@ -320,4 +320,39 @@ fn apply_refuses_gaps_in_the_log() {
     assert_eq!(error.code(), Code(3001), "{error}");
     let uuid: String = pair.source.query_one("SELECT @@server_uuid");
     assert!(error.to_string().contains(&uuid), "{error}");
+}
+
+/// A source whose log was thrown away and begins anew (canal#4203): its numbers are ours once more, and mean something else.
+#[test]
+fn apply_refuses_a_log_that_began_anew() {
+    for (generation, reset) in
+        [(Generation::Old, "RESET MASTER"), (Generation::New, "RESET BINARY LOGS AND GTIDS")]
+    {
+        let (pair, migration) = in_sync(generation);
+        pair.source.exec(&format!("UPDATE d.t SET a = a + 100; {reset}; INSERT INTO d.t VALUES (80, 80)"));
+        let error = fails(&migration);
+        assert_eq!(error.code(), Code(3002), "{error}");
+        assert_eq!(pair.target.query_one::<u64>("SELECT COUNT(*) FROM d.t WHERE id = 80"), 0);
+    }
+}
+
+/// The source cannot be reached when a task is to go on: nothing that was done is forgotten, or done again (spirit PR 1046).
+#[test]
+fn apply_keeps_its_progress_when_it_cannot_go_on() {
+    let (mut pair, migration) = in_sync(Generation::New);
+    let progress = |pair: &Pair| -> (String, u64) {
+        pair.target.query_one(
+            "SELECT (SELECT GROUP_CONCAT(applied ORDER BY worker) FROM __dts__.checkpoint), (SELECT COUNT(*) FROM __dts__.chunk)",
+        )
+    };
+    let before = progress(&pair);
+    pair.source.stop();
+    let error = fails(&migration);
+    assert_eq!(error.recovery(), Recovery::Retry, "{error}");
+    assert_eq!(progress(&pair), before);
+    pair.source.restart();
+    pair.source.exec("INSERT INTO d.t VALUES (81, 81)");
+    let report = run(&migration, Until::Synced);
+    assert!(report.resumed && report.tables.iter().all(|table| table.chunks_copied_again == 0), "{report:?}");
+    dump::assert_equal(&pair.source, &pair.target, "d");
 }
