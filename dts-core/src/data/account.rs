@@ -167,7 +167,8 @@ pub enum Attribute {
     Notes,
     /// `PASSWORD EXPIRE` when the password has expired, otherwise nothing.
     Expired,
-    /// No clause: when the password was last changed, or [`PASSWORD_WITHHELD`]. Never a password or a hash.
+    /// No clause: when the password was last changed and 16 bits that tell it from another of the same second, or
+    /// [`PASSWORD_WITHHELD`]. Never a password or a hash.
     PasswordMark,
 }
 

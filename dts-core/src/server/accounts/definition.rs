@@ -2,6 +2,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::data::{Account, AccountDefinition, Attribute, AuthString, Grant, Scope};
 use crate::sql::quote;
@@ -109,16 +110,27 @@ pub(super) fn definition(named: &Named, row: &TextRow) -> AccountDefinition {
         .filter(|column| named.string(row, column) == "Y")
         .map(|column| format!("its privilege of the column {column}"))
         .collect();
+    let mut attributes = attributes(named, row, &more);
+    if let Some(changed) = named.text(row, "password_last_changed") {
+        attributes.insert(Attribute::PasswordMark, password_mark(&changed, &plugin, &auth));
+    }
     AccountDefinition {
         account: named.account(row),
         plugin,
         auth: AuthString(auth),
         has_more_secrets: more.get("additional_password").is_some()
             || more.get("multi_factor_authentication").is_some(),
-        attributes: attributes(named, row, &more),
+        attributes,
         grants,
         unknown,
     }
+}
+
+/// Marks a password by when it was changed and 16 bits of a digest: the server's time has whole seconds, and a password can be
+/// changed twice in one (an account is created, then given its password). More bits would help to guess it.
+fn password_mark(changed: &str, plugin: &str, auth: &[u8]) -> String {
+    let digest = Sha256::new().chain_update(plugin).chain_update([0]).chain_update(auth).finalize();
+    format!("{changed} {:02x}{:02x}", digest[0], digest[1])
 }
 
 fn attributes(named: &Named, row: &TextRow, more: &Value) -> BTreeMap<Attribute, String> {
@@ -197,9 +209,6 @@ fn attributes(named: &Named, row: &TextRow, more: &Value) -> BTreeMap<Attribute,
             attributes
                 .insert(Attribute::Notes, format!("ATTRIBUTE {}", quote::string_literal(&notes.to_string())));
         }
-    }
-    if let Some(changed) = named.text(row, "password_last_changed") {
-        attributes.insert(Attribute::PasswordMark, changed);
     }
     attributes
 }
