@@ -68,7 +68,7 @@ impl Chromium {
         }
         let folder = cached("chromium", |scratch, folder| {
             let packages = ["chromium-headless-shell", "fonts-dejavu-core"];
-            apt::fetch("bookworm", &packages, scratch, &folder.join("root"))
+            apt::fetch("bookworm", &packages, scratch, &folder.join("packages"))
                 .and_then(|()| write_launcher(folder).map_err(|error| error.to_string()))
                 // What does not run here must not get into the cache, where it would be believed.
                 .and_then(|()| Chromium { program: folder.join("run") }.prove(scratch))
@@ -198,7 +198,7 @@ impl Chromium {
 
 /// Writes the script that runs the browser with the libraries and fonts beside it, for its child processes, too.
 fn write_launcher(folder: &Path) -> std::io::Result<()> {
-    let root = folder.join("root");
+    let root = folder.join("packages");
     let program = root.join("usr/lib/chromium/chromium-headless-shell");
     let missing =
         |what: &str| std::io::Error::other(format!("the packages have no {what} where it is expected"));
@@ -214,14 +214,14 @@ fn write_launcher(folder: &Path) -> std::io::Result<()> {
     // The folder gets its final name later, so that paths begin where the script lies. The last one: a library looks for its
     // other half by a path of its own.
     let libraries = libraries.to_string_lossy().replace(&*folder.to_string_lossy(), "$here");
-    let more = format!("$here/root/usr/lib/{}-linux-gnu/pulseaudio", std::env::consts::ARCH);
+    let more = format!("$here/packages/usr/lib/{}-linux-gnu/pulseaudio", std::env::consts::ARCH);
     let script = format!(
         "#!/bin/sh\nhere=$(cd \"$(dirname \"$0\")\" && pwd)\nexport FONTCONFIG_FILE=\"$here/fonts.conf\"\n\
-         exec \"$here/root/usr/lib/chromium/loader\" --library-path \"{libraries}:{more}\" \
-         \"$here/root/usr/lib/chromium/chromium-headless-shell\" --browser-subprocess-path=\"$here/run\" \"$@\"\n"
+         exec \"$here/packages/usr/lib/chromium/loader\" --library-path \"{libraries}:{more}\" \
+         \"$here/packages/usr/lib/chromium/chromium-headless-shell\" --browser-subprocess-path=\"$here/run\" \"$@\"\n"
     );
     let fonts = "<?xml version=\"1.0\"?><!DOCTYPE fontconfig SYSTEM \"fonts.dtd\"><fontconfig>\
-                 <dir prefix=\"relative\">root/usr/share/fonts</dir></fontconfig>\n";
+                 <dir prefix=\"relative\">packages/usr/share/fonts</dir></fontconfig>\n";
     fs::write(folder.join("fonts.conf"), fonts)?;
     let mut file =
         fs::File::options().write(true).create(true).truncate(true).mode(0o755).open(folder.join("run"))?;
