@@ -1,11 +1,12 @@
 //! Whole-process comparison of the full copy: dts, mydumper + myloader, mysqldump | mysql, and the floor that the target
 //! itself sets (LOAD DATA INFILE from ready-made files, one connection a table, the indexes added after).
 //!
-//! `cargo build --release -p dts-cli && cargo run --release -p dts-bench --bin full_load -- [ROUNDS] [ROWS] [--data SET] [--source 5.6|9.7]`
+//! `cargo build --release -p dts-cli && cargo run --release -p dts-bench --bin full_load -- [ROUNDS] [ROWS] [--data SET] [--source 5.6|9.7] [--only TOOL]... [--log FILE]`
 //!
 //! ROUNDS is 5, SET is sysbench, mixed or blob, ROWS (of each table) depends on it. sysbench is needed for its own set; a
 //! peer that is not installed is left out and named. All run in turn within each round, on the same two servers: MySQL 5.6,
-//! or what `--source` says, to MySQL 9.7 with durable defaults.
+//! or what `--source` says, to MySQL 9.7 with durable defaults. `--only` is how a tool's name begins; `--log` is where dts
+//! writes how long its steps took.
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -30,7 +31,7 @@ struct Outcome {
 }
 
 fn main() {
-    let Arguments { rounds, rows, set, source: version } = Arguments::parse();
+    let Arguments { rounds, rows, set, source: version, only, log } = Arguments::parse();
     let dts = dts_program();
     let source = Server::start(ServerOptions::new(version).rds_like().buffer_pool_mib(1024)).expect("source");
     let target = Server::start(
@@ -47,8 +48,8 @@ fn main() {
 
     let mut tools: Vec<Tool<'_>> = vec![
         ("floor: LOAD DATA INFILE", Box::new(|| floor(&target, &tables))),
-        ("dts, binlog off", Box::new(|| run_dts(&dts, &source, &target, folder.path(), "off"))),
-        ("dts, binlog on", Box::new(|| run_dts(&dts, &source, &target, folder.path(), "on"))),
+        ("dts, binlog off", Box::new(|| run_dts(&dts, &source, &target, folder.path(), "off", log.as_deref()))),
+        ("dts, binlog on", Box::new(|| run_dts(&dts, &source, &target, folder.path(), "on", log.as_deref()))),
     ];
     if has("mydumper") && has("myloader") {
         tools.push(("mydumper + myloader", Box::new(|| mydumper(&source, &target, folder.path()))));
@@ -61,6 +62,7 @@ fn main() {
         // MySQL 9's cannot log in on 5.6 (no mysql_native_password), MariaDB's asks 5.6 for columns that it has not.
         println!("mysqldump: left out (with --source 9.7 it can be run)");
     }
+    tools.retain(|(tool, _)| only.is_empty() || only.iter().any(|wanted| tool.starts_with(wanted)));
     let mut outcomes: Vec<Outcome> =
         tools.iter().map(|(tool, _)| Outcome { tool, rounds: Vec::new() }).collect();
     for round in 1..=rounds {
@@ -92,6 +94,8 @@ struct Arguments {
     rows: u64,
     set: DataSet,
     source: Version,
+    only: Vec<String>,
+    log: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -99,10 +103,16 @@ impl Arguments {
         let mut numbers = Vec::new();
         let mut set = DataSet::Sysbench;
         let mut source = Version::Mysql56;
+        let mut only = Vec::new();
+        let mut log = None;
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             if word == "--data" {
                 set = words.next().unwrap_or_default().parse().expect("--data");
+            } else if word == "--only" {
+                only.extend(words.next());
+            } else if word == "--log" {
+                log = words.next().map(PathBuf::from);
             } else if word == "--source" {
                 source = match words.next().as_deref() {
                     Some("5.6") => Version::Mysql56,
@@ -119,6 +129,8 @@ impl Arguments {
             rows: numbers.get(1).copied().unwrap_or(set.rows_default()),
             set,
             source,
+            only,
+            log,
         }
     }
 }
@@ -243,7 +255,14 @@ fn floor(target: &Server, tables: &[FloorTable]) -> Usage {
     Usage { wall: begun.elapsed().as_secs_f64(), ..Usage::default() }
 }
 
-fn run_dts(dts: &Path, source: &Server, target: &Server, folder: &Path, binlog: &str) -> Usage {
+fn run_dts(
+    dts: &Path,
+    source: &Server,
+    target: &Server,
+    folder: &Path,
+    binlog: &str,
+    log: Option<&Path>,
+) -> Usage {
     let home = tempfile::tempdir().expect("a temporary folder");
     let file = folder.join("task.toml");
     let end = |server: &Server| {
@@ -259,15 +278,12 @@ fn run_dts(dts: &Path, source: &Server, target: &Server, folder: &Path, binlog: 
         end(target)
     );
     std::fs::write(&file, text).expect("the task file");
-    measure(
-        Command::new(dts)
-            .arg("--home")
-            .arg(home.path())
-            .args(["--no-progress", "run"])
-            .arg(&file)
-            .args(["--until", "synced"]),
-    )
-    .expect("dts")
+    let mut command = Command::new(dts);
+    command.arg("--home").arg(home.path()).arg("--no-progress");
+    if let Some(log) = log {
+        command.arg("--log-file").arg(log);
+    }
+    measure(command.arg("run").arg(&file).args(["--until", "synced"])).expect("dts")
 }
 
 fn mydumper(source: &Server, target: &Server, folder: &Path) -> Usage {
