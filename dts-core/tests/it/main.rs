@@ -17,6 +17,8 @@ mod cutover;
 mod ddl;
 mod divergence;
 mod handover_crash;
+mod handover_resume;
+mod handover_words;
 mod key_identity;
 mod keyless;
 mod load_sessions;
