@@ -1,11 +1,11 @@
 //! The cut-over: its pieces from [`crate::cutover`] in order, with what the other stages add.
 use std::time::Instant;
 
-use crate::cutover::{CutoverOptions, CutoverReport, StepName, gate};
-use crate::data::{GateKind, GateRecord, GtidSet, Position, TableName};
+use crate::cutover::gate::{self, EventStatus, Gate};
+use crate::cutover::{CutoverOptions, CutoverReport, StepName};
+use crate::data::{GateKind, GateRecord, GtidSet, HeldEvent, ObjectKind, Position, TableName};
 use crate::error::{Error, ErrorKind, Result, Side, Stage};
 use crate::server;
-use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::structure::Structure;
 use crate::target::clean_check;
@@ -139,9 +139,10 @@ impl<'a> CutoverRun<'a> {
         let gate = match &row {
             Some(row) => row.gate.clone(),
             None => {
-                let gate = self.preflight()?;
+                self.preflight()?;
                 self.accounts()?;
-                gate
+                // Both may take long.
+                self.handover.plan_gate()?
             }
         };
         if options.dry_run {
@@ -209,7 +210,7 @@ impl<'a> CutoverRun<'a> {
     }
 
     /// Looks whether all that follows can work, and what the gate will change.
-    fn preflight(&mut self) -> Result<GateRecord> {
+    fn preflight(&mut self) -> Result<()> {
         let looked = self.look();
         if let (Err(_), Some(channel), false) = (&looked, &self.channel, self.handover.options.dry_run)
             && let Err(error) = channel.forget(&StopToken::new())
@@ -219,8 +220,7 @@ impl<'a> CutoverRun<'a> {
         looked
     }
 
-    fn look(&mut self) -> Result<GateRecord> {
-        let mut planned = None;
+    fn look(&mut self) -> Result<()> {
         let (channel, earlier) = (&self.channel, &self.earlier);
         self.handover.step(StepName::Preflight, |run| {
             let mut saw = Vec::new();
@@ -238,13 +238,12 @@ impl<'a> CutoverRun<'a> {
             if let Some(channel) = channel {
                 saw.extend(channel.preflight(!run.options.dry_run, run.stop)?);
             }
-            planned = Some(run.look_at_gate(&mut saw, &databases)?);
+            run.look_at_gate(&mut saw, databases)?;
             let since = compared_since(run, &mut saw)?;
             let pairs = table_pairs(run.ends, run.stop)?;
             saw.extend(run.approach(&since, pairs)?);
             Ok(saw)
-        })?;
-        planned.ok_or_else(|| Error::internal("preflight planned no gate"))
+        })
     }
 
     /// The accounts, before the gate: it may rename those of the source, and nobody waits for the logins.
@@ -289,19 +288,10 @@ impl<'a> CutoverRun<'a> {
             run.ends.ledger.set_phase(&mut run.to, Phase::Completing)?;
             run.pass("completing");
             let report = run.migration.structure(run.ends).create_held_back(run.stop)?;
-            for event in &record.events {
-                // The gate had disabled it on the source, and it came over so.
-                let target = run.ends.transform.route.target_database(&event.database);
-                let name = TableName::new(target, &event.table);
-                let sql = format!("ALTER EVENT {} ENABLE", quote::table(&name));
-                match run.to.execute(sql, "enabling an event") {
-                    // 1539: it takes no part, or ran for the last time.
-                    Err(error) if error.server_error().is_some_and(|server| server.code == 1539) => {}
-                    other => drop(other?),
-                }
-            }
             run.report.rewrites.clone_from(&report.rewrites);
-            Ok(vec![format!("{} triggers and {} events created", report.triggers, report.events)])
+            let mut saw = vec![format!("{} triggers and {} events created", report.triggers, report.events)];
+            saw.extend(enable_events(run, record)?);
+            Ok(saw)
         })?;
         if let Some(channel) = &self.channel {
             self.handover.step(StepName::Reverse, |run| channel.begin(run.stop))?;
@@ -367,9 +357,26 @@ impl<'a> CutoverRun<'a> {
         if let (GateKind::Hook, Some(hook)) = (record.kind, run.hooks.gate) {
             hook.open()?;
         }
-        gate::Gate::new(run.ends.source.facts(), &run.options.keep).open(&mut run.from, record)?;
+        run.open_gate(record)?;
         run.journal.remove(&mut run.to)
     }
+}
+
+/// Enables the events on the target that the gate had disabled on the source, from where they came over so, each under the definer
+/// that it had before. Those of others are left alone.
+fn enable_events(run: &mut Handover<'_>, record: &GateRecord) -> Result<Vec<String>> {
+    let ours = run.ends.ledger.objects(&mut run.to, ObjectKind::Event)?;
+    let route = &run.ends.transform.route;
+    let events: Vec<HeldEvent> = record
+        .events
+        .iter()
+        .map(|event| HeldEvent {
+            name: TableName::new(route.target_database(&event.name.database), &event.name.table),
+            definer: event.definer.clone(),
+        })
+        .filter(|event| ours.contains(&event.name))
+        .collect();
+    Gate::new(run.ends.target.facts(), &[]).switch_events(&mut run.to, &events, EventStatus::Enable)
 }
 
 /// Returns from where on rows may differ from what the last check saw; says what there was.

@@ -104,6 +104,8 @@ pub(super) struct Handover<'a> {
     pub(super) journal: CutoverJournal,
     pub(super) from: Connection,
     pub(super) to: Connection,
+    /// The databases of the side that is closed whose events are disabled.
+    databases: Vec<String>,
     /// All sessions that were seen to be an application's, with their users.
     sessions: BTreeMap<u64, String>,
     /// Compares what was touched.
@@ -135,6 +137,7 @@ impl<'a> Handover<'a> {
             },
             from: ends.source.control(stop)?,
             to: ends.target.control(stop)?,
+            databases: Vec::new(),
             sessions: BTreeMap::new(),
             verifier: None,
             report: CutoverReport { dry_run: options.dry_run, ..CutoverReport::default() },
@@ -175,8 +178,9 @@ impl<'a> Handover<'a> {
         Ok(())
     }
 
-    /// Looks whether the side can be closed, and what closing it will change.
-    pub(super) fn look_at_gate(&mut self, saw: &mut Vec<String>, databases: &[String]) -> Result<GateRecord> {
+    /// Looks whether the side can be closed, and what closing it will change. `databases`: those whose events are disabled.
+    pub(super) fn look_at_gate(&mut self, saw: &mut Vec<String>, databases: Vec<String>) -> Result<()> {
+        self.databases = databases;
         let (from, to) = (self.way.from(), self.way.to());
         if self.options.gate == GateKind::Hook && self.hooks.gate.is_none() {
             return Err(Error::invalid("gate", "hook", "a gate with its command"));
@@ -188,8 +192,7 @@ impl<'a> Handover<'a> {
             )));
         }
         saw.push(format!("the {to} follows within {:.2} s", self.catch_up()?.as_secs_f64()));
-        let gate = Gate::new(self.ends.source.facts(), &self.options.keep);
-        let record = gate.plan(&mut self.from, self.options.gate, databases)?;
+        let record = self.plan_gate()?;
         saw.push(format!("gate: {}", record.kind));
         if record.was_read_only {
             saw.push(format!("the {from} is read-only already"));
@@ -198,13 +201,32 @@ impl<'a> Handover<'a> {
             None => format!("account {} will be locked", held.account),
             Some(name) => format!("account {} will be held under the name '{name}'", held.account),
         }));
-        saw.extend(record.events.iter().map(|event| format!("event {event} will be disabled on the {from}")));
+        saw.extend(
+            record.events.iter().map(|event| format!("event {} will be disabled on the {from}", event.name)),
+        );
+        let gate = Gate::new(self.ends.source.facts(), &self.options.keep);
         let sessions = gate.application_sessions(&mut self.from, &mut self.sessions)?;
         saw.push(format!("{} sessions of applications on the {from}", sessions.len()));
         saw.extend(sessions.iter().map(AppSession::to_string));
+        saw.extend(gate.look_at_exempt(&mut self.from, record.kind, &sessions)?);
         let closed = gate::is_read_only(&mut self.to)?;
         saw.push(format!("the {to} is {}", if closed { "read-only" } else { "not read-only" }));
-        Ok(record)
+        Ok(())
+    }
+
+    /// Looks what closing the gate changes at this moment. An account that is made after that is not held.
+    pub(super) fn plan_gate(&mut self) -> Result<GateRecord> {
+        let gate = Gate::new(self.ends.source.facts(), &self.options.keep);
+        gate.plan(&mut self.from, self.options.gate, &self.databases)
+    }
+
+    /// Opens the gate of a hand-over that is taken back.
+    pub(super) fn open_gate(&mut self, record: &GateRecord) -> Result<()> {
+        let gate = Gate::new(self.ends.source.facts(), &self.options.keep);
+        for line in gate.open(&mut self.from, record)? {
+            log::warn!("{line}");
+        }
+        Ok(())
     }
 
     /// Prepares the comparison of what was touched after `since`, and compares along with the applier until little is left.
@@ -260,13 +282,14 @@ impl<'a> Handover<'a> {
         let from = self.way.from();
         self.step(StepName::Gate, |run| {
             let gate = Gate::new(run.ends.source.facts(), &run.options.keep);
-            gate.close(&mut run.from, record)?;
+            let closing = gate.close(&mut run.from, record)?;
             let mut saw = vec![match record.kind {
                 GateKind::ReadOnly => format!("the {from} is read-only"),
                 GateKind::LockAccounts => format!("{} accounts are locked", record.accounts.len()),
                 GateKind::Hook => "the hook was called".to_owned(),
                 GateKind::None => "nothing to do: the operator closed it".to_owned(),
             }];
+            saw.extend(closing);
             if let (GateKind::Hook, Some(hook)) = (record.kind, run.hooks.gate) {
                 saw.extend(hook.close()?);
             }
@@ -316,8 +339,10 @@ impl<'a> Handover<'a> {
     /// Ends the sessions of before and waits until they are gone: one that was in the middle of its COMMIT ends it first.
     fn end_sessions(&mut self, record: &GateRecord) -> Result<Vec<String>> {
         let gate = Gate::new(self.ends.source.facts(), &self.options.keep);
-        // Behind `read_only` applications may come back, they cannot write; behind the other gates nobody may be left.
+        // Behind `read_only` applications may come back, they cannot write, unless their privileges let them; behind the other gates
+        // nobody may be left.
         let only_earlier = record.kind == GateKind::ReadOnly;
+        let exempt = if only_earlier { gate.exempt_users(&mut self.from)? } else { BTreeSet::new() };
         let before = gate.application_sessions(&mut self.from, &mut self.sessions)?;
         let earlier = self.sessions.clone();
         // Whoever begins to log in from here on meets the gate.
@@ -330,7 +355,10 @@ impl<'a> Handover<'a> {
             let settles = begun.elapsed() <= LOGIN_PATIENCE;
             left.retain(|session| !session.is_logging_in() || (settles && logging_in.contains(&session.id)));
             left.retain(|session| {
-                !only_earlier || earlier.contains_key(&session.id) || logging_in.contains(&session.id)
+                !only_earlier
+                    || earlier.contains_key(&session.id)
+                    || logging_in.contains(&session.id)
+                    || exempt.contains(&session.user)
             });
             if left.is_empty() {
                 empty_looks += 1;
@@ -413,15 +441,18 @@ impl<'a> Handover<'a> {
         connection: &mut Connection,
         closed: &GateRecord,
     ) -> Result<Vec<String>> {
-        Gate::new(facts, &self.options.keep).open(connection, closed)?;
-        Ok(match (closed.kind, self.hooks.opener) {
-            (GateKind::Hook, Some(hook)) => hook.open()?,
+        let mut saw = Gate::new(facts, &self.options.keep).open(connection, closed)?;
+        match (closed.kind, self.hooks.opener) {
+            (GateKind::Hook, Some(hook)) => saw.extend(hook.open()?),
             (GateKind::Hook, None) => {
-                vec![format!("open the {} yourself: a command had closed it", self.way.to())]
+                saw.push(format!("open the {} yourself: a command had closed it", self.way.to()));
             }
-            (GateKind::None, _) => vec![format!("open the {} yourself: you had closed it", self.way.to())],
-            (GateKind::ReadOnly | GateKind::LockAccounts, _) => Vec::new(),
-        })
+            (GateKind::None, _) => {
+                saw.push(format!("open the {} yourself: you had closed it", self.way.to()))
+            }
+            (GateKind::ReadOnly | GateKind::LockAccounts, _) => {}
+        }
+        Ok(saw)
     }
 
     pub(super) fn stopped(&self, why: String) -> Error {

@@ -156,7 +156,10 @@ impl<'a> RollbackRun<'a> {
         }
         let gate = match &row {
             Some(row) => row.gate.clone(),
-            None => self.preflight(&closed.gate)?,
+            None => {
+                self.preflight(&closed.gate)?;
+                self.handover.plan_gate()?
+            }
         };
         if self.handover.options.dry_run {
             return Ok(());
@@ -190,8 +193,7 @@ impl<'a> RollbackRun<'a> {
         Ok(())
     }
 
-    fn preflight(&mut self, closed: &GateRecord) -> Result<GateRecord> {
-        let mut planned = None;
+    fn preflight(&mut self, closed: &GateRecord) -> Result<()> {
         let (channel, there) = (self.channel, self.there);
         self.handover.step(StepName::Preflight, |run| {
             let phase = channel.phase(run.stop)?;
@@ -213,7 +215,7 @@ impl<'a> RollbackRun<'a> {
             databases.sort_unstable();
             databases.dedup();
             let mut saw = Vec::new();
-            planned = Some(run.look_at_gate(&mut saw, &databases)?);
+            run.look_at_gate(&mut saw, databases)?;
             let begun = run.ends.ledger.task(&mut run.to)?.map(|task| task.start_position);
             let since = begun.as_ref().and_then(Position::gtid_set).cloned().unwrap_or_default();
             saw.push("both sides were compared at the cut-over; what was written since is compared now".into());
@@ -227,8 +229,7 @@ impl<'a> RollbackRun<'a> {
                 GateKind::None => "the source must be opened by you afterwards: you had closed it".into(),
             });
             Ok(saw)
-        })?;
-        planned.ok_or_else(|| Error::internal("preflight planned no gate"))
+        })
     }
 
     fn until_ready(&mut self, record: &GateRecord, begun: Option<&CutoverRow>) -> Result<()> {
@@ -322,7 +323,7 @@ impl<'a> RollbackRun<'a> {
         if let (GateKind::Hook, Some(hook)) = (record.kind, run.hooks.gate) {
             hook.open()?;
         }
-        gate::Gate::new(run.ends.source.facts(), &run.options.keep).open(&mut run.from, record)?;
+        run.open_gate(record)?;
         run.journal.remove(&mut run.from)
     }
 }
