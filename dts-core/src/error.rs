@@ -299,8 +299,8 @@ pub enum ErrorKind {
         /// Each one with the target's answer and what to do.
         objects: String,
     },
-    /// A step of the cut-over saw something that stops it.
-    #[error("the cut-over stops: {why}")]
+    /// A step of a cut-over or of a rollback saw something that stops it.
+    #[error("the hand-over stops: {why}")]
     CutOver {
         /// What was seen.
         why: String,
@@ -473,9 +473,7 @@ impl ErrorKind {
                 "Mend or drop these objects on the source, or leave them out (objects.exclude, or objects.views, .routines, \
                  .triggers, .events = false), then run again. No rows were copied yet."
             }
-            Self::CutOver { .. } => {
-                "Nothing was changed. Mend the cause and run the cut-over again; --dry-run only looks."
-            }
+            Self::CutOver { .. } => "Mend the cause and run the same command again; --dry-run only looks.",
             Self::Full { .. } => "Free space or raise the limit, then run again: it resumes where it stood.",
             Self::SpoolDamaged { .. } => {
                 "Check the disk. Then delete the folder of that file and run again: everything that is not applied is asked from \
@@ -546,6 +544,7 @@ struct Inner {
     position: Option<String>,
     key: Option<String>,
     hint: Option<Cow<'static, str>>,
+    state: Option<Cow<'static, str>>,
 }
 
 impl Error {
@@ -657,6 +656,26 @@ impl Error {
         self
     }
 
+    /// Says in what state everything is left, in front of whatever the hint is, unless that is said already. Whole sentences.
+    #[must_use]
+    pub fn with_state(mut self, state: impl Into<Cow<'static, str>>) -> Self {
+        if self.0.state.is_none() {
+            let state = state.into();
+            self.0.hint = Some(format!("{state} {}", self.hint()).into());
+            self.0.state = Some(state);
+        }
+        self
+    }
+
+    /// Says the state that another error knows: this one is its cause.
+    #[must_use]
+    pub(crate) fn with_state_of(self, other: &Error) -> Self {
+        match &other.0.state {
+            Some(state) => self.with_state(state.clone()),
+            None => self,
+        }
+    }
+
     /// Names the other side, for work that goes from the target to the source.
     pub(crate) fn mirrored(mut self) -> Self {
         self.0.side = self.0.side.map(|side| match side {
@@ -691,6 +710,7 @@ impl From<ErrorKind> for Error {
             position: None,
             key: None,
             hint: None,
+            state: None,
         }))
     }
 }
@@ -747,6 +767,21 @@ mod tests {
         let error = Error::from(ErrorKind::NoKey).for_key("id = 4711");
         assert_eq!(error.key(), Some("id = 4711"));
         assert!(!format!("{error} {error:?}").contains("4711"));
+    }
+
+    #[test]
+    fn a_state_comes_before_every_hint_and_once() {
+        let stopped = || Error::from(ErrorKind::CutOver { why: "no".into() });
+        let with_own =
+            stopped().with_hint("Look there.").with_state("It is open.").with_state("It is closed.");
+        assert_eq!(with_own.hint(), "It is open. Look there.");
+        let general = stopped().with_state("It is open.");
+        assert_eq!(general.hint(), format!("It is open. {}", stopped().hint()));
+        assert_eq!(
+            stopped().with_hint("Look there.").with_state_of(&general).hint(),
+            "It is open. Look there."
+        );
+        assert_eq!(stopped().with_hint("Look there.").with_state_of(&stopped()).hint(), "Look there.");
     }
 
     #[test]

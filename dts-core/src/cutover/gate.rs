@@ -11,6 +11,7 @@
 //! Closing and opening can be repeated at any point: what is already so is left so, and an account or event that is gone meanwhile
 //! needs neither.
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use crate::data::{Account, GateKind, GateRecord, HeldAccount, HeldEvent, TableName};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,6 +21,8 @@ use crate::wire::{Connection, TextRow};
 
 /// What a server calls the user of a session that has not logged in yet.
 const LOGGING_IN: &str = "unauthenticated user";
+/// For how long a session that was ended must have run nothing to be taken for a remnant.
+const REMNANT: Duration = Duration::from_secs(1);
 /// How long `SET GLOBAL read_only` waits for statements that are running, in seconds. It holds up new writes meanwhile.
 const READ_ONLY_PATIENCE: u64 = 5;
 
@@ -307,7 +310,7 @@ impl<'a> Gate<'a> {
         };
         let writers: BTreeSet<String> = sessions
             .iter()
-            .filter(|session| exempt.iter().any(|account| account.user == session.user))
+            .filter(|session| !session.is_ended && exempt.iter().any(|account| account.user == session.user))
             .map(|session| format!("'{}'", session.user))
             .collect();
         if !writers.is_empty() {
@@ -406,6 +409,8 @@ impl<'a> Gate<'a> {
                 database: row.text(3).map(Into::into),
                 command: row.string(4),
                 seconds: row.u64(5).unwrap_or(0),
+                // Neither a state nor a statement.
+                is_ended: row.string(4) == "Killed" && row.string(6).is_empty() && row.string(7).is_empty(),
             })
             .filter(|session| {
                 known.contains_key(&session.id)
@@ -468,6 +473,8 @@ pub struct AppSession {
     pub command: String,
     /// For how long, in seconds.
     pub seconds: u64,
+    /// It was told to end, and runs nothing any more.
+    pub is_ended: bool,
 }
 
 impl AppSession {
@@ -484,6 +491,23 @@ impl std::fmt::Display for AppSession {
             write!(f, " in {database}")?;
         }
         write!(f, ", {} for {} s", self.command, self.seconds)
+    }
+}
+
+/// Sessions that were told to end and do not go.
+///
+/// A 5.6 that is told so while a session logs in closes its socket and then waits for a command from it, for `wait_timeout` (seen on
+/// 5.6.24). Nothing can reach such a session any more. One that has just read its last command looks the same for a moment.
+#[derive(Debug, Default)]
+pub(crate) struct Remnants(BTreeMap<u64, Instant>);
+
+impl Remnants {
+    /// Removes sessions that have been ended and idle at every look for a while.
+    pub(crate) fn take_from(&mut self, sessions: &mut Vec<AppSession>) {
+        self.0.retain(|id, _| sessions.iter().any(|session| session.id == *id && session.is_ended));
+        sessions.retain(|session| {
+            !session.is_ended || self.0.entry(session.id).or_insert_with(Instant::now).elapsed() < REMNANT
+        });
     }
 }
 
@@ -528,5 +552,41 @@ fn explain_accounts(error: Error) -> Error {
             source: server.clone(),
         }),
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(id: u64, is_ended: bool) -> AppSession {
+        AppSession {
+            id,
+            user: "app".into(),
+            host: "10.0.0.1".into(),
+            database: None,
+            command: if is_ended { "Killed" } else { "Query" }.into(),
+            seconds: 0,
+            is_ended,
+        }
+    }
+
+    #[test]
+    fn only_what_has_long_been_ended_is_a_remnant() {
+        let mut remnants = Remnants::default();
+        let mut look = |sessions: &[(u64, bool)], later: bool| {
+            if later {
+                remnants.0.values_mut().for_each(|since| *since -= REMNANT);
+            }
+            let mut sessions: Vec<AppSession> =
+                sessions.iter().map(|(id, is_ended)| session(*id, *is_ended)).collect();
+            remnants.take_from(&mut sessions);
+            sessions.into_iter().map(|session| session.id).collect::<Vec<_>>()
+        };
+        assert_eq!(look(&[(1, true), (2, false), (3, true)], false), [1, 2, 3]);
+        // It ran something between two looks.
+        assert_eq!(look(&[(1, true), (2, false), (3, false)], true), [2, 3]);
+        assert_eq!(look(&[(1, true), (2, true), (3, true)], false), [2, 3]);
+        assert_eq!(look(&[(2, true), (3, true)], true), [] as [u64; 0]);
     }
 }

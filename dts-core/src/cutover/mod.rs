@@ -6,15 +6,18 @@
 //! 1. The gate is closed, then the sessions of before are ended: from then on no transaction of an application can commit on
 //!    the source (see `gate.rs`).
 //! 2. *Only then* the end position is read, twice, until both are equal (a position read before the gate misses what was
-//!    committed in between: vitess#16563).
+//!    committed in between: vitess#16563). A cut-over that was cut short and goes on closes the gate again, ends sessions again
+//!    and reads it anew: somebody may have opened the source meanwhile.
 //! 3. The applied set must include the end position. So every acknowledged commit is on the target.
 //! 4. What was touched since the last clean check is compared.
 //! 5. Only then triggers and events are created, the phase [`Opening`](crate::target::journal::CutoverPhase::Opening) is
-//!    written down, and the target is opened.
+//!    written down, the target is opened, and its events are enabled: what they write is in its log after the reverse channel's
+//!    beginning.
 //!
 //! # Why there are never two writable sides
 //! The gate is opened again only in a phase before `Opening`, the target only after that phase is durable. A process that dies
-//! in between leaves both sides closed and the journal says so; running the cut-over again goes on.
+//! in between leaves both sides closed and the journal says so; running the cut-over again goes on. One that dies while it takes a
+//! cut-over back has noted that before it let anybody write.
 pub(crate) mod counters;
 pub(crate) mod gate;
 pub(crate) mod touched;
@@ -169,6 +172,7 @@ pub const POINTS: &[&str] = &[
     "opening",
     "ended",
     "opened",
+    "events",
     "open",
 ];
 
@@ -190,6 +194,9 @@ pub const POINTS_BACK: &[&str] = &[
     "taken_over",
     "opened",
     "ended",
-    "done",
+    "forgotten",
     "open",
 ];
+
+/// The same of a hand-over that is taken back, whichever way it went.
+pub const POINTS_TAKEN_BACK: &[&str] = &["taking_back", "withdrawn", "reopened"];

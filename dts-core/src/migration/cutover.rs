@@ -3,17 +3,17 @@ use std::time::Instant;
 
 use crate::cutover::gate::{self, EventStatus, Gate};
 use crate::cutover::{CutoverOptions, CutoverReport, StepName};
-use crate::data::{GateKind, GateRecord, GtidSet, HeldEvent, ObjectKind, Position, TableName};
+use crate::data::{GateKind, GateRecord, GtidSet, HeldEvent, ObjectKind, TableName};
 use crate::error::{Error, ErrorKind, Result, Side, Stage};
 use crate::server;
 use crate::stop::StopToken;
 use crate::structure::Structure;
-use crate::target::clean_check;
 use crate::target::journal::{CutoverJournal, CutoverPhase, CutoverRow};
 use crate::target::ledger::Phase;
 
-use super::handover::{Handover, Hooks, Way};
+use super::handover::{COMPARE, Handover, Hooks};
 use super::reverse::{Channel, channel_name};
+use super::way::Way;
 use super::{Ends, Migration, accounts, table_pairs};
 
 impl Migration {
@@ -35,12 +35,24 @@ impl Migration {
         let ends = self.connect(stop)?;
         let mut target = ends.target.control(stop)?;
         let task = if ends.ledger.exists(&mut target)? { ends.ledger.task(&mut target)? } else { None };
-        if task.is_some() {
+        let mut phase = task.map(|task| task.phase);
+        if phase.is_some() {
             // Tables of the schema that came with later versions.
             ends.ledger.create_schema(&mut target)?;
+            let row = CutoverJournal::new(self.options.name.clone()).read(&mut target)?;
+            if let Some(row) = row.filter(|row| row.phase < CutoverPhase::Opening) {
+                Way::There.refuse_other_gate(&row.gate, options, &hooks)?;
+                if phase == Some(Phase::Completing) && !options.dry_run {
+                    // Somebody may have written since: that must be applied, and its triggers must not fire.
+                    self.withdraw(&ends, self.channel_of(&ends, &row, stop)?.as_ref(), stop).map_err(
+                        |error| error.in_stage(Stage::CutOver).with_state(Way::There.not_taken_back()),
+                    )?;
+                    phase = Some(Phase::InSync);
+                }
+            }
         }
         // Once triggers are being created no change may be applied any more.
-        let applies = apply_here && task.is_some_and(|task| task.phase == Phase::InSync);
+        let applies = apply_here && phase == Some(Phase::InSync);
         let applying = stop.child();
         self.beside_applier(&ends, applies, (stop, &applying), |stop| {
             let mut run = CutoverRun::new(self, &ends, options, hooks, (stop, &applying))?;
@@ -67,12 +79,25 @@ impl Migration {
         if row.gate.kind == GateKind::Hook && hooks.gate.is_none() {
             return Err(Error::invalid("gate", "missing", "the command that closed it: --gate hook=CMD"));
         }
-        run.channel = row
-            .channel
-            .as_deref()
-            .map(|name| Channel::connect(&self.options, &ends, name, stop))
-            .transpose()?;
-        run.take_back(&row.gate).map_err(|error| error.in_stage(Stage::CutOver))
+        run.channel = self.channel_of(&ends, &row, stop)?;
+        run.take_back(&row.gate)
+            .map_err(|error| error.in_stage(Stage::CutOver).with_state(Way::There.not_taken_back()))
+    }
+
+    fn channel_of(&self, ends: &Ends, row: &CutoverRow, stop: &StopToken) -> Result<Option<Channel>> {
+        row.channel.as_deref().map(|name| Channel::connect(&self.options, ends, name, stop)).transpose()
+    }
+
+    /// Undoes what a cut-over has made for the time after it: changes can be applied again. Nobody may write on the target. Can be
+    /// repeated.
+    fn withdraw(&self, ends: &Ends, channel: Option<&Channel>, stop: &StopToken) -> Result<()> {
+        self.structure(ends).drop_held_back(stop)?;
+        if let Some(channel) = channel {
+            // Before anybody writes there again.
+            channel.restore_triggers(stop)?;
+            channel.forget(stop)?;
+        }
+        ends.ledger.set_phase(&mut ends.target.control(stop)?, Phase::InSync)
     }
 }
 
@@ -115,13 +140,13 @@ impl<'a> CutoverRun<'a> {
             }
             let log_name = self.handover.ends.source.facts().log_name();
             self.handover.report.source_position =
-                row.end_position.map(|end| end.shown(log_name).to_string());
-            self.handover.report.target_position = row.opened_position;
+                row.end_position.clone().map(|end| end.shown(log_name).to_string());
+            self.handover.report.target_position.clone_from(&row.opened_position);
             self.handover.report.reverse = row.channel.is_some();
             if row.phase == CutoverPhase::Done {
                 return Ok(());
             }
-            return self.open(row.channel.is_some());
+            return self.open(row.channel.is_some(), &row.gate, Some(&row));
         }
         self.must_be_in_sync(row.is_some())?;
         let name = match &row {
@@ -138,39 +163,25 @@ impl<'a> CutoverRun<'a> {
         }
         let gate = match &row {
             Some(row) => row.gate.clone(),
-            None => {
-                self.preflight()?;
-                self.accounts()?;
-                // Both may take long.
-                self.handover.plan_gate()?
-            }
+            None => self.begin(name.as_deref())?,
         };
         if options.dry_run {
             return Ok(());
         }
         if row.is_none() {
-            let journal = self.handover.journal.clone();
-            let verified = self.handover.verified();
-            journal.begin(&mut self.handover.to, &gate, name.as_deref(), verified.as_ref())?;
             self.handover.pass("begun");
         }
         let closing = Instant::now();
         if let Err(error) = self.until_ready(&gate, row.as_ref()) {
             return Err(match self.take_back(&gate) {
-                Ok(()) => error.with_hint(
-                    "The gate was opened again: applications write on the source as before, the task goes on syncing. Mend the \
-                     cause and run the cut-over again.",
-                ),
+                Ok(()) => error.with_state(Way::There.taken_back()),
                 Err(second) => {
-                    log::error!("the cut-over could not be taken back: {second}");
-                    error.with_hint(
-                        "The gate could not be opened again either (see the log): the source may be closed for applications, \
-                         the target is not open. Run the cut-over again to go on, or take it back with --abort.",
-                    )
+                    log::error!("the cut-over could not be taken back: {second}; {}", second.hint());
+                    error.with_state(Way::There.stuck())
                 }
             });
         }
-        self.open(name.is_some())?;
+        self.open(name.is_some(), &gate, None)?;
         if row.is_none() {
             self.handover.report.write_stop = Some(closing.elapsed());
         }
@@ -197,6 +208,7 @@ impl<'a> CutoverRun<'a> {
             Some(Phase::InSync) => return Ok(()),
             // This far only a cut-over that was cut short, or a completion.
             Some(Phase::Completing) if begun => return Ok(()),
+            Some(Phase::Completing) => ("being completed", "complete"),
             Some(Phase::Ended) => ("completed or stopped", "check"),
             Some(Phase::Reversed) => ("cut over already", "rollback, complete"),
             _ => ("not in sync yet", "run --until synced"),
@@ -209,18 +221,35 @@ impl<'a> CutoverRun<'a> {
         .into())
     }
 
-    /// Looks whether all that follows can work, and what the gate will change.
-    fn preflight(&mut self) -> Result<()> {
-        let looked = self.look();
-        if let (Err(_), Some(channel), false) = (&looked, &self.channel, self.handover.options.dry_run)
+    /// Looks whether all that follows can work and what the gate will change, and writes that down. When that fails, nothing is left
+    /// on the source of what was tried there.
+    fn begin(&mut self, channel: Option<&str>) -> Result<GateRecord> {
+        let begun = self.look_and_note(channel);
+        // 1062: another process just did the same, and the channel is its own now.
+        let is_others = |error: &Error| error.server_error().is_some_and(|server| server.code == 1062);
+        if let (Err(error), Some(channel), false) = (&begun, &self.channel, self.handover.options.dry_run)
+            && !is_others(error)
             && let Err(error) = channel.forget(&StopToken::new())
         {
             log::warn!("what was tried on the source could not be removed: {error}");
         }
-        looked
+        begun.map_err(|error| error.with_state("Nothing was closed, and nothing was changed on the source."))
     }
 
-    fn look(&mut self) -> Result<()> {
+    fn look_and_note(&mut self, channel: Option<&str>) -> Result<GateRecord> {
+        self.preflight()?;
+        self.accounts()?;
+        // Both may take long.
+        let gate = self.handover.plan_gate()?;
+        if !self.handover.options.dry_run {
+            let (journal, verified) = (self.handover.journal.clone(), self.handover.verified());
+            journal.begin(&mut self.handover.to, &gate, channel, verified.as_ref())?;
+        }
+        Ok(gate)
+    }
+
+    /// Looks whether all that follows can work, and what the gate will change.
+    fn preflight(&mut self) -> Result<()> {
         let (channel, earlier) = (&self.channel, &self.earlier);
         self.handover.step(StepName::Preflight, |run| {
             let mut saw = Vec::new();
@@ -255,9 +284,12 @@ impl<'a> CutoverRun<'a> {
             let readiness = accounts::readiness(run.migration.options(), run.ends, run.options, run.stop)?;
             if !run.options.ignore_accounts && !run.options.dry_run && !readiness.obstacles.is_empty() {
                 let count = readiness.obstacles.len();
-                let why = format!("{count} accounts cannot log in on the target: {}", readiness.obstacles.join("; "));
+                let why = format!(
+                    "{count} accounts cannot log in on the target: {}",
+                    readiness.obstacles.join("; ")
+                );
                 return Err(run.stopped(why).with_hint(
-                    "Nothing was changed on the source. `dts accounts NAME` shows each account and what to run on the target; \
+                    "`dts accounts NAME` shows each account and what to run on the target; \
                      --ignore-accounts goes on without them.",
                 ));
             }
@@ -268,16 +300,9 @@ impl<'a> CutoverRun<'a> {
     /// Closes the gate, and goes on until the target is as the source was.
     fn until_ready(&mut self, record: &GateRecord, begun: Option<&CutoverRow>) -> Result<()> {
         let run = &mut self.handover;
-        let end = run.until_drained(record, begun)?;
-        if begun.is_none_or(|row| row.phase < CutoverPhase::Drained) {
-            let since =
-                match begun.and_then(|row| row.verified_position.as_ref()).and_then(Position::gtid_set) {
-                    Some(verified) => verified.clone(),
-                    None => end.clone(),
-                };
-            let pairs = table_pairs(run.ends, run.stop)?;
-            run.verify(&since, &end, pairs)?;
-        }
+        let end = run.until_drained(record)?;
+        let pairs = table_pairs(run.ends, run.stop)?;
+        run.verify(begun, &end, pairs)?;
         run.drained()?;
         // Nothing more is to come; whatever came would meet the triggers that are made now.
         run.applying.stop();
@@ -287,11 +312,10 @@ impl<'a> CutoverRun<'a> {
             // From here on no change may be applied any more: it would fire the triggers.
             run.ends.ledger.set_phase(&mut run.to, Phase::Completing)?;
             run.pass("completing");
+            // The gate had disabled the events on the source, and they come over so.
             let report = run.migration.structure(run.ends).create_held_back(run.stop)?;
             run.report.rewrites.clone_from(&report.rewrites);
-            let mut saw = vec![format!("{} triggers and {} events created", report.triggers, report.events)];
-            saw.extend(enable_events(run, record)?);
-            Ok(saw)
+            Ok(vec![format!("{} triggers and {} events created", report.triggers, report.events)])
         })?;
         if let Some(channel) = &self.channel {
             self.handover.step(StepName::Reverse, |run| channel.begin(run.stop))?;
@@ -299,8 +323,13 @@ impl<'a> CutoverRun<'a> {
         Ok(())
     }
 
-    /// From here on nothing is taken back.
-    fn open(&mut self, reverse: bool) -> Result<()> {
+    /// From here on nothing is taken back. `begun`: the row of a call that was cut short here.
+    fn open(&mut self, reverse: bool, record: &GateRecord, begun: Option<&CutoverRow>) -> Result<()> {
+        let opened = self.open_staged(reverse, record, begun);
+        opened.map_err(|error| error.with_state(self.handover.while_opening()))
+    }
+
+    fn open_staged(&mut self, reverse: bool, record: &GateRecord, begun: Option<&CutoverRow>) -> Result<()> {
         let earlier = self.earlier.clone();
         self.handover.step(StepName::Open, |run| {
             let position = server::binlog_position(&mut run.to, run.ends.target.facts())?.unwrap_or_default();
@@ -313,14 +342,12 @@ impl<'a> CutoverRun<'a> {
             let phase = if reverse { Phase::Reversed } else { Phase::Ended };
             run.ends.ledger.set_phase(&mut run.to, phase)?;
             run.pass("ended");
-            let mut saw = Vec::new();
-            let refused = "The source is closed and everything is on the target. Open the target in its console (or SET GLOBAL \
-                           read_only = 0), then run the cut-over again: it notes the rest.";
+            let mut saw = begun.map(|row| run.close_again(row)).transpose()?.unwrap_or_default();
+            let refused = "If the account may not, open the target in its console (or SET GLOBAL read_only = 0) before that.";
             if let Some(closed) = earlier.read(&mut run.to)? {
                 let (mut target, facts) = (run.ends.target.control(run.stop)?, run.ends.target.facts());
-                saw = run
-                    .reopen(facts, &mut target, &closed.gate)
-                    .map_err(|error| error.on(Side::Target).with_hint(refused))?;
+                let opened = run.reopen(facts, &mut target, &closed.gate);
+                saw.extend(opened.map_err(|error| error.on(Side::Target).with_hint(refused))?);
             }
             let was_closed = gate::is_read_only(&mut run.to)?;
             if was_closed {
@@ -328,7 +355,10 @@ impl<'a> CutoverRun<'a> {
                     .execute("SET GLOBAL read_only = 0", "opening the target")
                     .map_err(|error| error.on(Side::Target).with_hint(refused))?;
             }
+            run.is_open = true;
             run.pass("opened");
+            saw.extend(enable_events(run, record)?);
+            run.pass("events");
             journal.done(&mut run.to, &earlier)?;
             let position = run.report.target_position.clone().unwrap_or_default();
             saw.extend([
@@ -346,24 +376,21 @@ impl<'a> CutoverRun<'a> {
         let stop = StopToken::new();
         run.from = run.ends.source.control(&stop)?;
         run.to = run.ends.target.control(&stop)?;
-        run.migration.structure(run.ends).drop_held_back(&stop)?;
-        if let Some(channel) = &self.channel {
-            // Before anybody writes there again.
-            channel.restore_triggers(&stop)?;
-            channel.forget(&stop)?;
-        }
-        run.ends.ledger.set_phase(&mut run.to, Phase::InSync)?;
+        run.journal.taking_back(&mut run.to)?;
         run.pass("taking_back");
+        run.migration.withdraw(run.ends, self.channel.as_ref(), &stop)?;
+        run.pass("withdrawn");
         if let (GateKind::Hook, Some(hook)) = (record.kind, run.hooks.gate) {
             hook.open()?;
         }
         run.open_gate(record)?;
+        run.pass("reopened");
         run.journal.remove(&mut run.to)
     }
 }
 
-/// Enables the events on the target that the gate had disabled on the source, from where they came over so, each under the definer
-/// that it had before. Those of others are left alone.
+/// Lets the events that the gate had stopped on the source run on the target, each under the definer that it had before: what they
+/// write goes where the application's writes go, so not before the target is open. Those of others are left alone.
 fn enable_events(run: &mut Handover<'_>, record: &GateRecord) -> Result<Vec<String>> {
     let ours = run.ends.ledger.objects(&mut run.to, ObjectKind::Event)?;
     let route = &run.ends.transform.route;
@@ -376,26 +403,18 @@ fn enable_events(run: &mut Handover<'_>, record: &GateRecord) -> Result<Vec<Stri
         })
         .filter(|event| ours.contains(&event.name))
         .collect();
-    Gate::new(run.ends.target.facts(), &[]).switch_events(&mut run.to, &events, EventStatus::Enable)
+    Gate::new(run.ends.target.facts(), &[])
+        .switch_events(&mut run.to, &events, EventStatus::Enable)
+        .map_err(|error| error.on(Side::Target))
 }
 
 /// Returns from where on rows may differ from what the last check saw; says what there was.
 fn compared_since(run: &mut Handover<'_>, saw: &mut Vec<String>) -> Result<GtidSet> {
-    let name = run.migration_name();
-    let last = clean_check::read(&mut run.to, name)?;
-    let advice = |why: &str| {
-        Error::from(ErrorKind::CutOver { why: why.into() })
-            .with_hint("Nothing was changed. Compare both sides with `dts check NAME`, mend what differs, then run this again.")
-    };
-    match last {
-        Some(last) if !last.is_clean => {
-            Err(advice(&format!("the last check, at {} UTC, found differences", last.at)))
+    match run.last_check(saw)? {
+        Some(since) => Ok(since),
+        None if run.options.require_clean_check => {
+            Err(run.stopped("no check has found both sides equal yet".into()).with_hint(COMPARE))
         }
-        Some(last) => {
-            saw.push(format!("the last clean check ({}) ended at {} UTC", last.mode, last.at));
-            last.position.gtid_set().cloned().ok_or_else(|| Error::internal("a check at no GTID set"))
-        }
-        None if run.options.require_clean_check => Err(advice("no check has found both sides equal yet")),
         None => {
             saw.push(
                 "NO check has found both sides equal: only what is written from now on is compared".into(),

@@ -123,14 +123,17 @@ impl Migration {
         let task = if ends.ledger.exists(&mut target)? { ends.ledger.task(&mut target)? } else { None };
         let task = task.ok_or_else(|| refused("not begun yet", "run"))?;
         let mut rewrites = Vec::new();
+        // Whatever the phase: in the middle of a cut-over only that knows which side is closed.
+        ends.ledger.create_schema(&mut target)?;
+        refuse_in_cutover(&self.options.name, "complete", &mut target)?;
+        if task.phase != Phase::Ended {
+            refuse_in_rollback(&self.options.name, "complete", &mut target)?;
+        }
         match task.phase {
             Phase::Ended => return Err(refused("completed or stopped", "nothing, the task has ended")),
             Phase::Completing => {}
             Phase::Reversed => return self.complete_reversed(&ends, begun, stop, progress),
             Phase::InSync => {
-                ends.ledger.create_schema(&mut target)?;
-                refuse_in_cutover(&self.options.name, "complete", &mut target)?;
-                refuse_in_rollback(&self.options.name, "complete", &mut target)?;
                 if !immediately {
                     receiver::beside(&self.options, &ends, &task, stop, progress, |spool, stop| {
                         self.catch_up(&ends, spool, &mut target, stop, progress)
@@ -181,7 +184,6 @@ impl Migration {
         progress: &Progress,
     ) -> Result<CompletionReport> {
         let mut target = ends.target.control(stop)?;
-        refuse_in_rollback(&self.options.name, "complete", &mut target)?;
         let channel = self.channel(ends, stop)?;
         let mut source = channel.ends.target.control(stop)?;
         let mut not_applied = GtidSet::new();
@@ -323,6 +325,9 @@ impl Migration {
         if !ledger.exists(&mut control)? {
             return Ok(CleanReport::default());
         }
+        // Tables of the schema that came with later versions.
+        ledger.create_schema(&mut control)?;
+        refuse_in_cutover(&self.options.name, "clean", &mut control)?;
         let task = ledger.task(&mut control)?;
         if task.as_ref().is_some_and(|task| task.phase != Phase::Ended) {
             return Err(ErrorKind::IllegalState {
@@ -338,8 +343,6 @@ impl Migration {
             let accounts = Accounts::drop_created(&target, &self.options.name, stop)?;
             dropped.extend(accounts.iter().map(|account| format!("account {account}")));
         }
-        // Tables of the schema that came with later versions.
-        ledger.create_schema(&mut control)?;
         ledger.forget(&mut control)?;
         let schema_dropped = ledger.drop_unused_schema(&mut control)?;
         Ok(CleanReport { dropped, rows_removed: task.is_some(), schema_dropped })
@@ -347,15 +350,18 @@ impl Migration {
 }
 
 /// In the middle of a cut-over the source is closed for its applications, and only the cut-over knows how to open it.
-fn refuse_in_cutover(task: &str, action: &str, target: &mut Connection) -> Result<()> {
-    let row = CutoverJournal::new(task).read(target)?;
-    if row.is_none_or(|row| row.phase == CutoverPhase::Done) {
-        return Ok(());
-    }
+pub(super) fn refuse_in_cutover(task: &str, action: &str, target: &mut Connection) -> Result<()> {
+    let allowed = match CutoverJournal::new(task).read(target)?.map(|row| row.phase) {
+        None | Some(CutoverPhase::Done) => return Ok(()),
+        Some(CutoverPhase::Opening) => "cutover (goes on)",
+        Some(CutoverPhase::Gating | CutoverPhase::Gated | CutoverPhase::Drained) => {
+            "cutover (goes on), cutover --abort (opens the source again)"
+        }
+    };
     Err(ErrorKind::IllegalState {
         action: action.into(),
         state: "in the middle of a cut-over, with the source closed for applications".into(),
-        allowed: "cutover (goes on), cutover --abort (opens the source again)".into(),
+        allowed: allowed.into(),
     }
     .into())
 }

@@ -6,16 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::verify::Verifier;
+use super::way::Way;
 use super::{Ends, Migration, table_pairs};
 use crate::checker::TablePair;
-use crate::cutover::gate::{self, Gate};
+use crate::cutover::gate::{self, Gate, Remnants};
 use crate::cutover::{AppSession, CutoverOptions, CutoverReport, CutoverStep, StepName, counters};
 use crate::data::{GateKind, GateRecord, GtidSet, Position};
-use crate::error::{Error, ErrorKind, Result, Side};
+use crate::error::{Error, ErrorKind, Result};
 use crate::server;
 use crate::source::start_position;
 use crate::stop::StopToken;
-use crate::target::journal::{CutoverJournal, CutoverPhase, CutoverRow};
+use crate::target::clean_check;
+use crate::target::journal::{CutoverJournal, CutoverRow};
 use crate::wire::Connection;
 
 /// How often a position or the list of sessions is read again while a step waits.
@@ -30,7 +32,7 @@ const CLOSE: Duration = Duration::from_millis(200);
 
 /// What the embedding program does when a gate is [`GateKind::Hook`].
 pub trait GateHook: Sync {
-    /// Keeps applications from writing; lines for people.
+    /// Keeps applications from writing; lines for people. May be called when it has done that already.
     ///
     /// # Errors
     /// Whatever kept it from that; the cut-over is taken back then.
@@ -63,33 +65,6 @@ impl<'a> Hooks<'a> {
     }
 }
 
-/// Which way the writers go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Way {
-    /// From the source to the target.
-    There,
-    /// From the target back to the source.
-    Back,
-}
-
-impl Way {
-    /// The side that is closed.
-    pub(super) fn from(self) -> Side {
-        match self {
-            Way::There => Side::Source,
-            Way::Back => Side::Target,
-        }
-    }
-
-    /// The side that is opened.
-    pub(super) fn to(self) -> Side {
-        match self {
-            Way::There => Side::Target,
-            Way::Back => Side::Source,
-        }
-    }
-}
-
 /// One hand-over under way.
 pub(super) struct Handover<'a> {
     pub(super) migration: &'a Migration,
@@ -110,6 +85,8 @@ pub(super) struct Handover<'a> {
     sessions: BTreeMap<u64, String>,
     /// Compares what was touched.
     verifier: Option<Verifier<'a>>,
+    /// The other side was opened by this call.
+    pub(super) is_open: bool,
     pub(super) report: CutoverReport,
 }
 
@@ -140,6 +117,7 @@ impl<'a> Handover<'a> {
             databases: Vec::new(),
             sessions: BTreeMap::new(),
             verifier: None,
+            is_open: false,
             report: CutoverReport { dry_run: options.dry_run, ..CutoverReport::default() },
         })
     }
@@ -185,12 +163,7 @@ impl<'a> Handover<'a> {
         if self.options.gate == GateKind::Hook && self.hooks.gate.is_none() {
             return Err(Error::invalid("gate", "hook", "a gate with its command"));
         }
-        let prepared = start_position::prepared_count(&mut self.from)?;
-        if prepared > 0 {
-            return Err(self.stopped(format!(
-                "{prepared} prepared XA transactions are open on the {from} (XA RECOVER lists them)"
-            )));
-        }
+        self.refuse_prepared()?;
         saw.push(format!("the {to} follows within {:.2} s", self.catch_up()?.as_secs_f64()));
         let record = self.plan_gate()?;
         saw.push(format!("gate: {}", record.kind));
@@ -229,6 +202,37 @@ impl<'a> Handover<'a> {
         Ok(())
     }
 
+    /// A prepared transaction outlives its session and the gate, and is applied nowhere before its end.
+    fn refuse_prepared(&mut self) -> Result<()> {
+        let from = self.way.from();
+        match start_position::prepared_count(&mut self.from)? {
+            0 => Ok(()),
+            1 => Err(self
+                .stopped(format!("1 prepared XA transaction is open on the {from} (XA RECOVER lists it)"))),
+            more => Err(self.stopped(format!(
+                "{more} prepared XA transactions are open on the {from} (XA RECOVER lists them)"
+            ))),
+        }
+    }
+
+    /// Returns from where on rows may differ from what the last clean check in this direction saw; `None` without one. Says when
+    /// that was.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CutOver`] when the last check found differences.
+    pub(super) fn last_check(&mut self, saw: &mut Vec<String>) -> Result<Option<GtidSet>> {
+        let Some(last) = clean_check::read(&mut self.to, self.ends.ledger.task_name())? else {
+            return Ok(None);
+        };
+        if !last.is_clean {
+            let why = format!("the last check, at {} UTC, found differences", last.at);
+            return Err(self.stopped(why).with_hint(COMPARE));
+        }
+        saw.push(format!("the last clean check ({}) ended at {} UTC", last.mode, last.at));
+        let since = last.position.gtid_set().cloned();
+        since.map(Some).ok_or_else(|| Error::internal("a check at no GTID set"))
+    }
+
     /// Prepares the comparison of what was touched after `since`, and compares along with the applier until little is left.
     pub(super) fn approach(&mut self, since: &GtidSet, pairs: Vec<TablePair>) -> Result<Vec<String>> {
         let mut verifier = Verifier::open(self.ends, pairs, since, self.stop).map_err(explain_purged)?;
@@ -237,18 +241,29 @@ impl<'a> Handover<'a> {
         Ok(saw)
     }
 
-    /// Returns up to where touched rows are compared.
+    /// Returns up to where touched rows are compared, for a call that goes on after this one was cut short.
     pub(super) fn verified(&self) -> Option<Position> {
-        self.verifier.as_ref().map(|verifier| Position::Gtid(verifier.reached().clone()))
+        self.verifier.as_ref().map(|verifier| Position::Gtid(verifier.told().clone()))
     }
 
-    /// Compares the rest of what was touched: everything is applied and nobody may write. An earlier call that was cut short may
-    /// have compared up to `since` only.
-    pub(super) fn verify(&mut self, since: &GtidSet, end: &GtidSet, pairs: Vec<TablePair>) -> Result<()> {
+    /// Compares the rest of what was touched: everything is applied and nobody may write. An earlier call that was cut short has
+    /// compared up to what its row says.
+    pub(super) fn verify(
+        &mut self,
+        begun: Option<&CutoverRow>,
+        end: &GtidSet,
+        pairs: Vec<TablePair>,
+    ) -> Result<()> {
         self.step(StepName::Verify, |run| {
             let mut verifier = match run.verifier.take() {
                 Some(verifier) => verifier,
-                None => Verifier::open(run.ends, pairs, since, run.stop).map_err(explain_purged)?,
+                None => {
+                    let since = begun
+                        .and_then(|row| row.verified_position.as_ref())
+                        .and_then(Position::gtid_set)
+                        .ok_or_else(|| Error::internal("a hand-over that has compared nothing"))?;
+                    Verifier::open(run.ends, pairs, since, run.stop).map_err(explain_purged)?
+                }
             };
             verifier.finish(end, run.stop)
         })
@@ -273,12 +288,9 @@ impl<'a> Handover<'a> {
     }
 
     /// Closes the gate and goes on until the other side has everything. Returns where this side ends.
-    pub(super) fn until_drained(
-        &mut self,
-        record: &GateRecord,
-        begun: Option<&CutoverRow>,
-    ) -> Result<GtidSet> {
-        let phase = begun.map_or(CutoverPhase::Gating, |row| row.phase);
+    ///
+    /// So does a call that goes on: what was noted of the end is not believed, the gate may have been open meanwhile.
+    pub(super) fn until_drained(&mut self, record: &GateRecord) -> Result<GtidSet> {
         let from = self.way.from();
         self.step(StepName::Gate, |run| {
             let gate = Gate::new(run.ends.source.facts(), &run.options.keep);
@@ -296,12 +308,7 @@ impl<'a> Handover<'a> {
             Ok(saw)
         })?;
         self.step(StepName::Sessions, |run| run.end_sessions(record))?;
-        let recorded =
-            begun.and_then(|row| row.end_position.clone()).filter(|_| phase >= CutoverPhase::Gated);
-        let end = match recorded {
-            Some(end) => end,
-            None => self.end_position()?,
-        };
+        let end = self.end_position()?;
         let shown = Some(end.clone().shown(self.ends.source.facts().log_name()).to_string());
         match self.way {
             Way::There => self.report.source_position = shown,
@@ -349,9 +356,10 @@ impl<'a> Handover<'a> {
         let logging_in: BTreeSet<u64> =
             before.iter().filter(|session| session.is_logging_in()).map(|session| session.id).collect();
         let begun = Instant::now();
-        let mut empty_looks = 0;
+        let (mut empty_looks, mut remnants) = (0, Remnants::default());
         while empty_looks < EMPTY_LOOKS {
             let mut left = gate.application_sessions(&mut self.from, &mut self.sessions)?;
+            remnants.take_from(&mut left);
             let settles = begun.elapsed() <= LOGIN_PATIENCE;
             left.retain(|session| !session.is_logging_in() || (settles && logging_in.contains(&session.id)));
             left.retain(|session| {
@@ -379,6 +387,8 @@ impl<'a> Handover<'a> {
             }
             self.stop.sleep(POLL)?;
         }
+        // One that was prepared since the preflight has outlived its session.
+        self.refuse_prepared()?;
         let mut saw = vec![format!("{} sessions ended, none is left", before.len())];
         saw.extend(before.iter().map(AppSession::to_string));
         Ok(saw)
@@ -434,6 +444,33 @@ impl<'a> Handover<'a> {
         }
     }
 
+    /// Says in what state both sides are when the last step fails.
+    pub(super) fn while_opening(&self) -> String {
+        let noted = match self.way {
+            Way::There => &self.report.target_position,
+            Way::Back => &self.report.source_position,
+        };
+        self.way.while_opening(noted.is_some(), self.is_open)
+    }
+
+    /// Closes this side again before the other is opened by a call that goes on: a restart of the server forgets `read_only`. Lines for
+    /// people.
+    pub(super) fn close_again(&mut self, begun: &CutoverRow) -> Result<Vec<String>> {
+        if begun.gate.kind != GateKind::ReadOnly || gate::is_read_only(&mut self.from)? {
+            return Ok(Vec::new());
+        }
+        Gate::new(self.ends.source.facts(), &self.options.keep).close(&mut self.from, &begun.gate)?;
+        let now = server::gtid_visible(&mut self.from, Duration::from_secs(1), self.stop)?;
+        let end = begun.end_position.as_ref().and_then(Position::gtid_set).cloned().unwrap_or_default();
+        let (from, to) = (self.way.from(), self.way.to());
+        let later = now.subtract(&end);
+        let mut saw = vec![format!("the {from} was no longer read-only, and is again")];
+        if !later.is_empty() {
+            saw.push(format!("NOT on the {to}: what was written on the {from} meanwhile ({later})"));
+        }
+        Ok(saw)
+    }
+
     /// Opens a side that an earlier hand-over had closed, as its row says; lines for people.
     pub(super) fn reopen(
         &self,
@@ -464,13 +501,17 @@ impl<'a> Handover<'a> {
     }
 }
 
+/// What to do where no check says from where on rows were touched.
+pub(super) const COMPARE: &str =
+    "Compare both sides with `dts check NAME`, mend what differs, then run this again.";
+
 /// The log since the last clean check must be there to be read.
 fn explain_purged(error: Error) -> Error {
     match error.kind() {
         ErrorKind::BinlogPurged { missing } => Error::from(ErrorKind::CutOver {
             why: format!("the log since the last clean check was purged, so nobody can tell what was touched ({missing})"),
         })
-        .with_hint("Nothing was changed. Compare anew: dts check NAME, then run this again."),
+        .with_hint(COMPARE),
         _ => error,
     }
 }

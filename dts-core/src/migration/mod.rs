@@ -13,6 +13,7 @@ mod reverse;
 mod rollback;
 mod state;
 mod verify;
+mod way;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -186,7 +187,7 @@ impl Migration {
             let mut report = Checker::new(&ends.source, &ends.target, pairs, options.clone(), applied)
                 .run(stop, progress)?;
             if let Some(since) = since {
-                self.note_check(&ends, &options, &report, since, stop)?;
+                note_check(&ends, &options, &report, since, stop)?;
             }
             if options.mode != CheckMode::None {
                 let structure = StructureChecker {
@@ -209,27 +210,6 @@ impl Migration {
         self.beside_applier(&ends, applies && apply_here, (stop, &stop.child()), check)
     }
 
-    /// Writes down what a check of all tables found: a hand-over compares what was touched since.
-    fn note_check(
-        &self,
-        ends: &Ends,
-        options: &CheckOptions,
-        report: &CheckReport,
-        since: GtidSet,
-        stop: &StopToken,
-    ) -> Result<()> {
-        let compares_values = matches!(report.mode, CheckMode::Full | CheckMode::Partial);
-        // What an earlier run of the same check had found equal may have changed before this one began.
-        let is_whole = options.tables.is_none() && report.chunks_resumed == 0;
-        if !compares_values || !is_whole || report.conclusion == Conclusion::Incomplete {
-            return Ok(());
-        }
-        let mode = if report.mode == CheckMode::Full { "full" } else { "partial" };
-        let is_clean = report.conclusion == Conclusion::Same;
-        let mut target = ends.target.control(stop)?;
-        clean_check::write(&mut target, &self.options.name, is_clean, mode, &Position::Gtid(since))
-    }
-
     /// As [`check`](Self::check), along with the reverse channel: its source is the task's target.
     fn check_reversed(
         &self,
@@ -247,9 +227,14 @@ impl Migration {
         }
         let applied = CheckpointPosition::new(&ends.target, ends.ledger.task_name(), stop);
         channel.beside(&self.options.apply, apply_here, (stop, &stop.child()), |stop| {
-            Checker::new(&ends.source, &ends.target, pairs, options, &applied)
-                .run(stop, progress)
-                .map_err(Error::mirrored)
+            let check = || {
+                let since = server::gtid_committed(&mut ends.source.control(stop)?)?;
+                let report = Checker::new(&ends.source, &ends.target, pairs, options.clone(), &applied)
+                    .run(stop, progress)?;
+                note_check(ends, &options, &report, since, stop)?;
+                Ok(report)
+            };
+            check().map_err(Error::mirrored)
         })
     }
 
@@ -383,6 +368,10 @@ impl Migration {
         let mut target = ends.target.control(stop)?;
         ends.ledger.create_schema(&mut target)?;
         if let Some(row) = ends.ledger.task(&mut target)? {
+            if matches!(row.phase, Phase::Completing | Phase::Ended) {
+                // Only a cut-over knows which side is closed, and how to open one.
+                ending::refuse_in_cutover(&self.options.name, "run", &mut target)?;
+            }
             let refused = match row.phase {
                 Phase::Ended => Some(("completed or stopped", "a new task under another name")),
                 // Its triggers may be on the target already and would fire.
@@ -683,6 +672,33 @@ fn applier<'e>(options: &MigrationOptions, ends: &'e Ends, mode: ApplyMode) -> B
         .without_changes_of(reverse::channel_name(&options.name, uuid))
 }
 
+/// Writes down what a check found, with the ledger of the direction in which changes flow: a hand-over compares what was touched
+/// since the last one. A difference counts whatever was looked at; that there is none says only a check of all values.
+fn note_check(
+    ends: &Ends,
+    options: &CheckOptions,
+    report: &CheckReport,
+    since: GtidSet,
+    stop: &StopToken,
+) -> Result<()> {
+    let compares_values = matches!(report.mode, CheckMode::Full | CheckMode::Partial);
+    // What an earlier run of the same check had found equal may have changed before this one began.
+    let is_whole = options.tables.is_none() && report.chunks_resumed == 0;
+    let is_clean = match report.conclusion {
+        Conclusion::Different => false,
+        Conclusion::Same if compares_values && is_whole => true,
+        Conclusion::Same | Conclusion::Incomplete => return Ok(()),
+    };
+    let mode = match report.mode {
+        CheckMode::Full => "full",
+        CheckMode::Partial => "partial",
+        CheckMode::RowsCount => "rows-count",
+        CheckMode::None => "none",
+    };
+    let mut target = ends.target.control(stop)?;
+    clean_check::write(&mut target, ends.ledger.task_name(), is_clean, mode, &Position::Gtid(since))
+}
+
 /// Does `work` while `apply` runs in a thread of this call. The work ends with the applier, and the applier with the work, or
 /// when the work stops `applying`: what the applier meets after that is of no matter.
 fn beside<T>(
@@ -710,7 +726,7 @@ fn beside<T>(
         match (done, applied) {
             // The applier's end is the cause when it was not asked to stop.
             (Err(error), Err(cause)) if was_wanted && error.is_interrupted() && !cause.is_interrupted() => {
-                Err(cause)
+                Err(cause.with_state_of(&error))
             }
             (done, _) => done,
         }

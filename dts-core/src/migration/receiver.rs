@@ -50,7 +50,9 @@ pub(super) fn beside<T>(
         let received = receiver.join().map_err(|_| Error::internal("the receiver panicked"))?;
         match (done, received) {
             // The receiver's end is the cause, unless somebody asked to stop.
-            (Err(error), Err(cause)) if error.is_interrupted() && !cause.is_interrupted() => Err(cause),
+            (Err(error), Err(cause)) if error.is_interrupted() && !cause.is_interrupted() => {
+                Err(cause.with_state_of(&error))
+            }
             (done, _) => done,
         }
     })

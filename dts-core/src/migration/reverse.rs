@@ -186,7 +186,7 @@ impl Channel {
             return Err(Error::from(ErrorKind::CutOver {
                 why: format!("there can be no reverse channel: {}", wrong.join("; ")),
             })
-            .with_hint("Nothing was changed. Mend what is named, or cut over without --reverse: then there is no way back."));
+            .with_hint("Mend what is named, or cut over without --reverse: then there is no way back."));
         }
         let proven = if try_out { "proven by trial" } else { "not tried in a dry run" };
         Ok(vec![

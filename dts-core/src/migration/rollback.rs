@@ -12,12 +12,14 @@ use crate::data::{GateKind, GateRecord, GtidSet, Position};
 use crate::error::{Error, ErrorKind, Result, Side, Stage};
 use crate::server;
 use crate::stop::StopToken;
+use crate::target::clean_check;
 use crate::target::journal::{CutoverJournal, CutoverPhase, CutoverRow};
 use crate::target::ledger::Phase;
 use crate::target::watch_mark;
 
-use super::handover::{Handover, Hooks, Way};
+use super::handover::{Handover, Hooks};
 use super::reverse::Channel;
+use super::way::Way;
 use super::{Ends, Migration};
 
 impl Migration {
@@ -51,10 +53,10 @@ impl Migration {
         let mut target = there.target.control(stop)?;
         let back = CutoverJournal::of_rollback(&self.options.name);
         let row = if there.ledger.exists(&mut target)? { back.read(&mut target)? } else { None };
-        if let Some(row) = row.filter(|row| row.phase == CutoverPhase::Done) {
+        if let Some(row) = row.as_ref().filter(|row| row.phase == CutoverPhase::Done) {
             let cutover = CutoverJournal::new(self.options.name.clone()).read(&mut target)?;
             if cutover.is_none() {
-                return Ok(done_before(row, &there));
+                return Ok(done_before(row.clone(), &there));
             }
         }
         if there.ledger.task(&mut target)?.is_some_and(|task| task.phase == Phase::Ended) {
@@ -66,7 +68,16 @@ impl Migration {
             .into());
         }
         let channel = self.channel(&there, stop)?;
-        let applies = apply_here && channel.phase(stop)? == Some(Phase::InSync);
+        let mut phase = channel.phase(stop)?;
+        if let Some(row) = row.filter(|row| row.phase < CutoverPhase::Opening) {
+            Way::Back.refuse_other_gate(&row.gate, options, &hooks)?;
+            if phase == Some(Phase::Completing) && !options.dry_run {
+                // Somebody may have written since: that must be applied, and the source's triggers must not fire.
+                withdraw(&channel, stop).map_err(|error| error.with_state(Way::Back.not_taken_back()))?;
+                phase = Some(Phase::InSync);
+            }
+        }
+        let applies = apply_here && phase == Some(Phase::InSync);
         let applying = stop.child();
         channel.beside(&self.options.apply, applies, (stop, &applying), |stop| {
             let mut run = RollbackRun::new(self, &there, &channel, options, hooks, (stop, &applying))?;
@@ -94,8 +105,17 @@ impl Migration {
         if row.gate.kind == GateKind::Hook && hooks.gate.is_none() {
             return Err(Error::invalid("gate", "missing", "the command that closed it: --gate hook=CMD"));
         }
-        run.take_back(&row.gate).map_err(|error| error.in_stage(Stage::CutOver))
+        run.take_back(&row.gate)
+            .map_err(|error| error.in_stage(Stage::CutOver).with_state(Way::Back.not_taken_back()))
     }
+}
+
+/// Undoes what a way back has made on the source for the time after it: changes can be applied there again. Nobody may write
+/// there. Can be repeated.
+fn withdraw(channel: &Channel, stop: &StopToken) -> Result<()> {
+    channel.hold_triggers(stop)?;
+    let mut source = channel.ends.target.control(stop).map_err(Error::mirrored)?;
+    channel.ends.ledger.set_phase(&mut source, Phase::InSync).map_err(Error::mirrored)
 }
 
 fn done_before(row: CutoverRow, there: &Ends) -> CutoverReport {
@@ -150,15 +170,15 @@ impl<'a> RollbackRun<'a> {
         if let Some(row) = row.clone().filter(|row| row.phase >= CutoverPhase::Opening) {
             let log_name = self.handover.ends.source.facts().log_name();
             self.handover.report.target_position =
-                row.end_position.map(|end| end.shown(log_name).to_string());
-            self.handover.report.source_position = row.opened_position;
-            return self.open(&closed.gate);
+                row.end_position.clone().map(|end| end.shown(log_name).to_string());
+            self.handover.report.source_position.clone_from(&row.opened_position);
+            return self.open(&closed.gate, Some(&row));
         }
         let gate = match &row {
             Some(row) => row.gate.clone(),
             None => {
-                self.preflight(&closed.gate)?;
-                self.handover.plan_gate()?
+                let planned = self.preflight(&closed.gate).and_then(|()| self.handover.plan_gate());
+                planned.map_err(|error| error.with_state("Nothing was changed."))?
             }
         };
         if self.handover.options.dry_run {
@@ -173,20 +193,14 @@ impl<'a> RollbackRun<'a> {
         let closing = Instant::now();
         if let Err(error) = self.until_ready(&gate, row.as_ref()) {
             return Err(match self.take_back(&gate) {
-                Ok(()) => error.with_hint(
-                    "The gate was opened again: applications write on the target as before, the reverse channel goes on. Mend the \
-                     cause and run the rollback again.",
-                ),
+                Ok(()) => error.with_state(Way::Back.taken_back()),
                 Err(second) => {
-                    log::error!("the way back could not be taken back: {second}");
-                    error.with_hint(
-                        "The gate could not be opened again either (see the log): the target may be closed for applications, \
-                         the source is not open. Run the rollback again to go on, or take it back with --abort.",
-                    )
+                    log::error!("the way back could not be taken back: {second}; {}", second.hint());
+                    error.with_state(Way::Back.stuck())
                 }
             });
         }
-        self.open(&closed.gate)?;
+        self.open(&closed.gate, None)?;
         if row.is_none() {
             self.handover.report.write_stop = Some(closing.elapsed());
         }
@@ -216,9 +230,7 @@ impl<'a> RollbackRun<'a> {
             databases.dedup();
             let mut saw = Vec::new();
             run.look_at_gate(&mut saw, databases)?;
-            let begun = run.ends.ledger.task(&mut run.to)?.map(|task| task.start_position);
-            let since = begun.as_ref().and_then(Position::gtid_set).cloned().unwrap_or_default();
-            saw.push("both sides were compared at the cut-over; what was written since is compared now".into());
+            let since = compared_since(run, &mut saw)?;
             saw.extend(run.approach(&since, channel.pairs())?);
             saw.push(match closed.kind {
                 GateKind::ReadOnly => "the source will be opened: read_only is switched off there".into(),
@@ -234,15 +246,8 @@ impl<'a> RollbackRun<'a> {
 
     fn until_ready(&mut self, record: &GateRecord, begun: Option<&CutoverRow>) -> Result<()> {
         let (run, channel) = (&mut self.handover, self.channel);
-        let end = run.until_drained(record, begun)?;
-        if begun.is_none_or(|row| row.phase < CutoverPhase::Drained) {
-            let since =
-                match begun.and_then(|row| row.verified_position.as_ref()).and_then(Position::gtid_set) {
-                    Some(verified) => verified.clone(),
-                    None => end.clone(),
-                };
-            run.verify(&since, &end, channel.pairs())?;
-        }
+        let end = run.until_drained(record)?;
+        run.verify(begun, &end, channel.pairs())?;
         run.drained()?;
         // Nothing more is to come; whatever came would meet the triggers that are made now.
         run.applying.stop();
@@ -260,8 +265,13 @@ impl<'a> RollbackRun<'a> {
         })
     }
 
-    /// From here on nothing is taken back.
-    fn open(&mut self, closed: &GateRecord) -> Result<()> {
+    /// From here on nothing is taken back. `begun`: the row of a call that was cut short here.
+    fn open(&mut self, closed: &GateRecord, begun: Option<&CutoverRow>) -> Result<()> {
+        let opened = self.open_staged(closed, begun);
+        opened.map_err(|error| error.with_state(self.handover.while_opening()))
+    }
+
+    fn open_staged(&mut self, closed: &GateRecord, begun: Option<&CutoverRow>) -> Result<()> {
         let (there, channel, cutover) = (self.there, self.channel, self.cutover.clone());
         self.handover.step(StepName::Open, |run| {
             let journal = run.journal.clone();
@@ -282,21 +292,24 @@ impl<'a> RollbackRun<'a> {
             run.pass("dropped");
             take_over(there, position, run.stop)?;
             run.pass("taken_over");
+            let mut saw = begun.map(|row| run.close_again(row)).transpose()?.unwrap_or_default();
             let (mut source, facts) = (there.source.control(run.stop)?, there.source.facts());
-            let mut saw = run.reopen(facts, &mut source, closed).map_err(|error| {
-                error.on(Side::Source).with_hint(
-                    "The target is closed and everything is on the source. Open the source in its console, then run the rollback \
-                     again: it notes the rest.",
-                )
-            })?;
-            let is_closed = gate::is_read_only(&mut source)?;
+            let opened = run.reopen(facts, &mut source, closed);
+            saw.extend(opened.map_err(|error| {
+                error
+                    .on(Side::Source)
+                    .with_hint("If the account may not, open the source in its console before that.")
+            })?);
+            run.is_open = true;
             run.pass("opened");
+            let is_closed = gate::is_read_only(&mut source)?;
             // Only now: until here everybody but a rollback is refused.
             there.ledger.set_phase(&mut run.from, Phase::InSync)?;
             run.pass("ended");
-            journal.done(&mut run.from, &cutover)?;
-            run.pass("done");
+            // Before the last row that names the channel is gone.
             channel.forget(run.stop)?;
+            run.pass("forgotten");
+            journal.done(&mut run.from, &cutover)?;
             saw.extend([
                 if is_closed {
                     "the source is read-only, as it was before the cut-over".to_owned()
@@ -317,15 +330,38 @@ impl<'a> RollbackRun<'a> {
         let stop = StopToken::new();
         run.from = run.ends.source.control(&stop)?;
         run.to = run.ends.target.control(&stop)?;
-        channel.hold_triggers(&stop)?;
-        run.ends.ledger.set_phase(&mut run.to, Phase::InSync)?;
+        run.journal.taking_back(&mut run.from)?;
         run.pass("taking_back");
+        withdraw(channel, &stop)?;
+        run.pass("withdrawn");
         if let (GateKind::Hook, Some(hook)) = (record.kind, run.hooks.gate) {
             hook.open()?;
         }
         run.open_gate(record)?;
+        run.pass("reopened");
         run.journal.remove(&mut run.from)
     }
+}
+
+/// Returns from where on rows may differ from what the last check saw, be it the one before the cut-over; says what there was.
+fn compared_since(run: &mut Handover<'_>, saw: &mut Vec<String>) -> Result<GtidSet> {
+    if let Some(since) = run.last_check(saw)? {
+        return Ok(since);
+    }
+    // The journal's side, where the check before the cut-over is.
+    let name = run.migration_name();
+    let earlier = clean_check::read(&mut run.from, name)?;
+    saw.push(if earlier.is_some_and(|last| last.is_clean) {
+        "both sides were compared at the cut-over; what was written since is compared now".into()
+    } else {
+        "NO check has found both sides equal: only what was written since the cut-over is compared".into()
+    });
+    let begun = run.ends.ledger.task(&mut run.to)?.map(|task| task.start_position);
+    begun
+        .as_ref()
+        .and_then(Position::gtid_set)
+        .cloned()
+        .ok_or_else(|| Error::internal("a reverse channel without a beginning"))
 }
 
 /// Lets the task go on from the source's position: everything in it is on the target.

@@ -36,6 +36,8 @@ const COUNTED_ROWS_MAX: u64 = 100_000;
 pub(super) struct Verifier<'a> {
     rows: TouchedRows,
     keys: KeyCheck<'a>,
+    /// From where on touched rows are looked for.
+    since: GtidSet,
     /// Up to where all touched rows are compared.
     reached: GtidSet,
     compared: u64,
@@ -63,15 +65,17 @@ impl<'a> Verifier<'a> {
         Ok(Verifier {
             rows: TouchedRows::open(&ends.source, &tables, since, stop)?,
             keys: KeyCheck::open(&ends.source, &ends.target, pairs, PATIENCE, stop)?,
+            since: since.clone(),
             reached: since.clone(),
             compared: 0,
             untold: BTreeMap::new(),
         })
     }
 
-    /// Up to where all touched rows are compared.
-    pub(super) fn reached(&self) -> &GtidSet {
-        &self.reached
+    /// Up to where all touched rows are compared, and nothing is left to be said of them.
+    pub(super) fn told(&self) -> &GtidSet {
+        // Whoever goes on from there must find again what could not be compared.
+        if self.untold.is_empty() { &self.reached } else { &self.since }
     }
 
     /// Compares along with the applier until little is left; lines for people.
@@ -173,12 +177,18 @@ impl<'a> Verifier<'a> {
         if report.conclusion == Conclusion::Incomplete && unsettled > 0 {
             return Err(Error::from(ErrorKind::CutOver {
                 why: format!("{unsettled} touched rows did not settle within {} s", PATIENCE.as_secs()),
-            }));
+            })
+            .with_hint(
+                "They are written again and again, or the other side is behind. Run this again when there is less to do; `dts check \
+                 NAME` shows the rows.",
+            ));
         }
         Ok(())
     }
 }
 
 fn differs(what: String) -> Error {
-    Error::from(ErrorKind::CutOver { why: format!("both sides differ: {what}") })
+    Error::from(ErrorKind::CutOver { why: format!("both sides differ: {what}") }).with_hint(
+        "`dts check NAME --tables T` shows which rows. Mend them, compare all with `dts check NAME`, then run this again.",
+    )
 }

@@ -66,3 +66,16 @@ pub fn write(
     );
     connection.execute(sql, "writing down what a check found").map(drop)
 }
+
+/// Forgets it.
+///
+/// # Errors
+/// What the target answered.
+pub fn forget(connection: &mut Connection, task: &str) -> Result<()> {
+    let sql = format!("DELETE FROM `__dts__`.`last_check` WHERE task = {}", quote::string_literal(task));
+    match connection.execute(sql, "forgetting what a check found") {
+        // Unknown database, unknown table: nobody ever looked.
+        Err(error) if error.server_error().is_some_and(|answer| matches!(answer.code, 1049 | 1146)) => Ok(()),
+        done => done.map(drop),
+    }
+}

@@ -3,7 +3,11 @@
 //! # The rule
 //! What a step is about to change is written down before it is changed, and a phase is written down when it is reached. So
 //! whoever reads the row after a crash knows at least what may have been changed, and resolves the rest by looking at the
-//! servers. Phases only go forward; a cut-over that is taken back has its row removed, last.
+//! servers. Phases only go forward, until the hand-over is taken back: before that lets anybody write again the row says
+//! [`Gating`](CutoverPhase::Gating) and forgets the end position, and last it is removed.
+//!
+//! An end position is what was true when it was read. The gate may have been opened since, by a take-back that did not come to
+//! its end, by an operator, by a restart of the server: whoever goes on before [`Opening`](CutoverPhase::Opening) reads it anew.
 //!
 //! # The way back
 //! A cut-over and a rollback have a row each, both on the target. A row that is [`Done`](CutoverPhase::Done) says which side is
@@ -70,13 +74,14 @@ pub struct CutoverRow {
     pub phase: CutoverPhase,
     /// What closing the gate changes.
     pub gate: GateRecord,
-    /// The gated side's position after its last write; known from [`CutoverPhase::Gated`] on.
+    /// The gated side's position after its last write; known from [`CutoverPhase::Gated`] on, to be believed from
+    /// [`CutoverPhase::Opening`] on.
     pub end_position: Option<Position>,
     /// The opened side's own position when it was opened, as the server prints it.
     pub opened_position: Option<String>,
     /// The name of the reverse channel in the ledger on the source; `None` without one.
     pub channel: Option<String>,
-    /// The gated side's position up to which touched rows were compared before the gate was closed.
+    /// The gated side's position up to which touched rows were compared before the gate was closed: who goes on compares from there.
     pub verified_position: Option<Position>,
 }
 
@@ -156,6 +161,19 @@ impl CutoverJournal {
     /// What the target answered.
     pub fn gated(&self, connection: &mut Connection, end: &Position) -> Result<()> {
         self.update(connection, CutoverPhase::Gated, "end_position", &end.to_string())
+    }
+
+    /// Writes down that the gate is about to be opened again: from here on the end position means nothing.
+    ///
+    /// # Errors
+    /// What the target answered.
+    pub fn taking_back(&self, connection: &mut Connection) -> Result<()> {
+        let sql = format!(
+            "UPDATE `__dts__`.`cutover` SET phase = '{}', end_position = NULL WHERE task = {}",
+            CutoverPhase::Gating.name(),
+            self.literal()
+        );
+        connection.execute(sql, "recording the cut-over's phase").map(drop)
     }
 
     /// Writes down that everything is applied.

@@ -806,11 +806,13 @@ impl Ledger {
         format!("CONCAT('dts:', LEFT(SHA2({}, 256), 40), '{session}')", self.literal())
     }
 
-    /// Removes everything recorded for the task. The data stay.
+    /// Removes everything recorded for the task. The data stay. Triggers that are held back stay written down.
     ///
     /// # Errors
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
+        super::clean_check::forget(connection, &self.task)?;
+        super::watch_mark::forget(connection, &self.task)?;
         let task = self.literal();
         let tables =
             ["chunk", "table_copy", "object", "ddl", "apply_window", "checkpoint", "account", "task"];

@@ -37,3 +37,16 @@ pub fn write(connection: &mut Connection, task: &str, searched: &GtidSet) -> Res
     );
     connection.execute(sql, "recording how far the target's log is searched").map(drop)
 }
+
+/// Forgets it.
+///
+/// # Errors
+/// What the target answered.
+pub fn forget(connection: &mut Connection, task: &str) -> Result<()> {
+    let sql = format!("DELETE FROM `__dts__`.`watch` WHERE task = {}", quote::string_literal(task));
+    match connection.execute(sql, "forgetting how far the log was searched") {
+        // Unknown database, unknown table: nobody ever looked.
+        Err(error) if error.server_error().is_some_and(|answer| matches!(answer.code, 1049 | 1146)) => Ok(()),
+        done => done.map(drop),
+    }
+}

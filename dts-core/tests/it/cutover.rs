@@ -3,9 +3,9 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dts_core::checker::{CheckOptions, CheckProgress, Conclusion};
+use dts_core::checker::{CheckMode, CheckOptions, CheckProgress, Conclusion};
 use dts_core::cutover::{CutoverOptions, CutoverReport, CutoverStep, StepName};
-use dts_core::data::GateKind;
+use dts_core::data::{GateKind, TableName};
 use dts_core::error::{ErrorKind, Result};
 use dts_core::migration::{GateHook, Hooks, Migration, Until};
 use dts_core::stop::StopToken;
@@ -258,4 +258,33 @@ fn cutover_compares_what_was_touched_since_the_last_clean_check() {
             verify.saw
         );
     }
+}
+
+/// A difference counts whatever was looked at: of one table, or the number of rows alone. Only a check of everything clears it.
+#[test]
+fn cutover_is_refused_after_any_check_that_found_a_difference() {
+    let pair = Pair::start(Generation::New);
+    prepare(&pair);
+    let migration = synced(&pair);
+    let check = |options: CheckOptions| {
+        migration.check(options, true, &StopToken::new(), &CheckProgress::new()).unwrap().conclusion
+    };
+    let mut options = CutoverOptions::new(GateKind::ReadOnly);
+    options.require_clean_check = true;
+    let mut of_one_table = CheckOptions::default();
+    of_one_table.tables = Some(vec![TableName::new("shop", "audit")]);
+    let mut counting = CheckOptions::default();
+    counting.mode = CheckMode::RowsCount;
+    for narrow in [of_one_table, counting] {
+        assert_eq!(check(CheckOptions::default()), Conclusion::Same);
+        pair.target.exec("DELETE FROM shop.audit WHERE id = 1");
+        assert_eq!(check(narrow.clone()), Conclusion::Different);
+        let error = cutover(&migration, &options).unwrap_err();
+        assert!(error.to_string().contains("found differences"), "{error}");
+        pair.target.exec("INSERT INTO shop.audit VALUES (1, 1)");
+        assert_eq!(check(narrow), Conclusion::Same);
+        assert!(cutover(&migration, &options).is_err(), "what else differs nobody knows");
+    }
+    assert_eq!(check(CheckOptions::default()), Conclusion::Same);
+    cutover(&migration, &options).unwrap();
 }

@@ -12,7 +12,7 @@ use dts_core::wire::Secret;
 use dts_testbed::Server;
 use mysql::prelude::Queryable;
 
-use crate::support::{Generation, Pair, run, wait_until};
+use crate::support::{Generation, Pair, StopAtEnd, run, wait_until};
 
 const SHOP: &str = "CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY)";
 
@@ -273,6 +273,39 @@ fn gate_read_only_is_not_taken_for_one_that_holds_privileged_accounts() {
         cut_over(&migration, &options, &|_| {}).unwrap();
         drop(late);
     }
+}
+
+/// A session that is ended while it logs in can stay for hours on 5.6. It keeps no cut-over from going on.
+#[test]
+fn gate_does_not_wait_for_what_is_left_of_sessions() {
+    let pair = prepared(Generation::Old);
+    let migration = pair.migration("shop", &["shop"]);
+    run(&migration, Until::Synced);
+    let (stop, source) = (StopToken::new(), &pair.source);
+    std::thread::scope(|scope| {
+        let _end = StopAtEnd(&stop);
+        scope.spawn(|| {
+            while !stop.is_stopped() {
+                drop(source.try_conn("app", "app-secret"));
+            }
+        });
+        let mut root = source.root();
+        wait_until("a session stays", || {
+            let rows: Vec<(u64, String, i64)> = root
+                .query("SELECT ID, COMMAND, TIME FROM information_schema.PROCESSLIST WHERE USER = 'app'")
+                .unwrap();
+            for (id, ..) in rows.iter().filter(|(_, command, _)| command != "Killed") {
+                // It may be gone by itself.
+                let _ = root.query_drop(format!("KILL {id}"));
+            }
+            rows.iter().any(|(_, command, seconds)| command == "Killed" && *seconds >= 2)
+        });
+    });
+    let mut options = options(GateKind::LockAccounts);
+    options.patience = Duration::from_secs(10);
+    let report = cut_over(&migration, &options, &|_| {}).unwrap();
+    let left = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND = 'Killed'";
+    assert!(source.query_one::<u64>(left) > 0, "{report:?}");
 }
 
 /// Ends a hand-over at a point as if the process were killed.

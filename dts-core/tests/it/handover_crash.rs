@@ -12,9 +12,9 @@ use mysql::prelude::Queryable;
 
 use crate::support::{Generation, Pair, run};
 
-fn prepare(pair: &Pair) {
+pub(crate) fn prepare(pair: &Pair) {
     pair.source.exec(
-        "CREATE DATABASE shop; CREATE TABLE shop.log (id BIGINT AUTO_INCREMENT PRIMARY KEY, number BIGINT NOT NULL UNIQUE); \
+        "CREATE DATABASE shop; CREATE TABLE shop.plain (id BIGINT AUTO_INCREMENT PRIMARY KEY, why VARCHAR(40)); CREATE TABLE shop.log (id BIGINT AUTO_INCREMENT PRIMARY KEY, number BIGINT NOT NULL UNIQUE); \
          CREATE TABLE shop.audit (id BIGINT AUTO_INCREMENT PRIMARY KEY, number BIGINT NOT NULL); \
          CREATE TRIGGER shop.logged AFTER INSERT ON shop.log FOR EACH ROW INSERT INTO shop.audit (number) VALUES (NEW.number); \
          CREATE EVENT shop.tick ON SCHEDULE EVERY 1 DAY STARTS '2038-01-01' DO DELETE FROM shop.audit WHERE number < 0",
@@ -25,7 +25,7 @@ fn prepare(pair: &Pair) {
 }
 
 /// Writes the next number where the application can write, and says where that was.
-fn write(pair: &Pair, number: &mut u64) -> [bool; 2] {
+pub(crate) fn write(pair: &Pair, number: &mut u64) -> [bool; 2] {
     [&pair.source, &pair.target].map(|server| {
         let options = mysql::OptsBuilder::new()
             .ip_or_hostname(Some("127.0.0.1"))
@@ -41,21 +41,26 @@ fn write(pair: &Pair, number: &mut u64) -> [bool; 2] {
 }
 
 /// Calls a hand-over that ends at a point. The next call must end well.
-fn end_at(point: &'static str, hand_over: &dyn Fn(Hooks<'_>) -> Result<CutoverReport>) {
+pub(crate) fn end_at(point: &'static str, hand_over: &dyn Fn(Hooks<'_>) -> Result<CutoverReport>) {
     let passing = |passed: &'static str| {
         if passed == point {
             std::panic::panic_any(point);
         }
     };
     let hooks = Hooks { passing: &passing, ..Hooks::telling(&|_| {}) };
-    let ended = catch_unwind(AssertUnwindSafe(|| hand_over(hooks)));
+    dies_at(point, || hand_over(hooks));
+}
+
+/// Calls what panics with `point`.
+pub(crate) fn dies_at<T: std::fmt::Debug>(point: &'static str, work: impl FnOnce() -> Result<T>) {
+    let ended = catch_unwind(AssertUnwindSafe(work));
     match ended {
         Err(panicked) => assert_eq!(panicked.downcast_ref::<&'static str>(), Some(&point)),
         Ok(outcome) => panic!("'{point}' was not passed: {outcome:?}"),
     }
 }
 
-fn holds(server: &Server) -> (u64, u64, u64) {
+pub(crate) fn holds(server: &Server) -> (u64, u64, u64) {
     server.query_one(
         "SELECT COUNT(*), COALESCE(MAX(number), 0), (SELECT COUNT(*) FROM shop.audit) FROM shop.log",
     )
@@ -79,6 +84,7 @@ fn at_every_point(generation: Generation, gate: GateKind) {
         if let Some(point) = POINTS.get(turn) {
             end_at(point, &there);
             look(&pair, &mut number, "there", point);
+            open_by_hand(&pair.source, gate, point, POINTS);
         }
         there(Hooks::telling(&|_| {})).unwrap_or_else(|error| panic!("{error:?}"));
         assert_eq!(look(&pair, &mut number, "there", "done"), [false, true]);
@@ -86,19 +92,51 @@ fn at_every_point(generation: Generation, gate: GateKind) {
         if let Some(point) = POINTS_BACK.get(turn) {
             end_at(point, &back);
             look(&pair, &mut number, "back", point);
+            open_by_hand(&pair.target, gate, point, POINTS_BACK);
         }
         back(Hooks::telling(&|_| {})).unwrap_or_else(|error| panic!("{error:?}"));
         assert_eq!(look(&pair, &mut number, "back", "done"), [true, false]);
         run(&migration, Until::Synced);
         assert_eq!(holds(&pair.source), (number, number, number));
         dump::assert_equal(&pair.source, &pair.target, "shop");
+        assert!(!has_schema(&pair.source), "something of dts is left on the source");
     }
+}
+
+/// Somebody opens the side that the dead process had closed, or it was restarted, and it is written: what is noted of its end is of
+/// the past. Once the other side may be open, too, nothing of that can be carried, but this side must be closed again.
+fn open_by_hand(server: &Server, gate: GateKind, point: &str, points: &[&str]) {
+    let place = |name| points.iter().position(|other| *other == name);
+    // Nobody locks root out.
+    if gate == GateKind::ReadOnly && point != "open" {
+        server.exec("SET GLOBAL read_only = 0");
+    }
+    if place(point) < place("opening") {
+        server.exec(&format!("INSERT INTO shop.plain (why) VALUES ('opened by hand at {point}')"));
+    }
+}
+
+pub(crate) fn has_schema(server: &Server) -> bool {
+    server.query_one::<u64>("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = '__dts__'")
+        == 1
 }
 
 fn look(pair: &Pair, number: &mut u64, way: &str, point: &str) -> [bool; 2] {
     let open = write(pair, number);
     eprintln!("{way}, {point}: source open {}, target open {}", open[0], open[1]);
     assert_ne!(open, [true, true], "both sides can be written ({way}, {point})");
+    let event = |server: &Server| {
+        let sql =
+            "SELECT STATUS FROM information_schema.EVENTS WHERE EVENT_SCHEMA = 'shop' AND STATUS = 'ENABLED'";
+        server.query::<String>(sql).len()
+    };
+    assert!(event(&pair.source) + event(&pair.target) <= 1, "both sides run the event ({way}, {point})");
+    let phase: Option<String> =
+        pair.target.query("SELECT phase FROM __dts__.cutover WHERE task = 'shop'").into_iter().next();
+    assert!(
+        event(&pair.target) == 0 || matches!(phase.as_deref(), Some("opening" | "done")),
+        "the event runs on the target in the phase {phase:?} ({way}, {point})"
+    );
     open
 }
 

@@ -18,6 +18,8 @@ mod ddl;
 mod divergence;
 mod gate;
 mod handover_crash;
+mod handover_resume;
+mod handover_words;
 mod key_identity;
 mod keyless;
 mod load_sessions;

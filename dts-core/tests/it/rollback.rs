@@ -1,6 +1,7 @@
 //! The way back: what an application wrote on the target is on the source, nothing goes in a circle, and the task goes on.
 use std::time::Duration;
 
+use dts_core::checker::{CheckOptions, CheckProgress, Conclusion};
 use dts_core::cutover::{CutoverOptions, CutoverReport, CutoverStep, StepName};
 use dts_core::data::GateKind;
 use dts_core::error::{ErrorKind, Result};
@@ -281,4 +282,43 @@ fn rollback_is_given_up_by_completing() {
     assert!(!has_schema(&pair.source) && !can_write(&pair.source) && can_write(&pair.target));
     let error = roll_back(&migration, GateKind::LockAccounts).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::IllegalState { .. }), "{error}");
+}
+
+/// The target's log of the cut-over is gone: a check since then proves as much.
+#[test]
+fn rollback_goes_from_the_last_clean_check() {
+    let pair = Pair::start(Generation::New);
+    prepare(&pair);
+    let migration = pair.migration("shop", &["shop"]);
+    run(&migration, Until::Synced);
+    cut_over(&migration, GateKind::ReadOnly);
+    pair.target.exec("INSERT INTO shop.parent VALUES (50)");
+    run(&migration, Until::Synced);
+    let check = || {
+        migration
+            .check(CheckOptions::default(), true, &StopToken::new(), &CheckProgress::new())
+            .unwrap()
+            .conclusion
+    };
+    // The channel has carried everything, and nobody reads this log any more.
+    pair.target.exec("FLUSH BINARY LOGS; INSERT INTO shop.parent VALUES (51)");
+    run(&migration, Until::Synced);
+    let (log,): (String,) = pair.target.query_one("SELECT SUBSTRING_INDEX(LOG_NAME, '/', -1) FROM (SELECT FILE_NAME AS LOG_NAME FROM \
+        performance_schema.file_instances WHERE EVENT_NAME = 'wait/io/file/sql/binlog') AS logs ORDER BY 1 DESC LIMIT 1");
+    pair.target.exec(&format!("PURGE BINARY LOGS TO '{log}'"));
+    let error = roll_back(&migration, GateKind::ReadOnly).unwrap_err();
+    assert!(error.to_string().contains("was purged"), "{error:?}");
+    assert!(error.hint().contains("dts check NAME"), "{error:?}");
+    assert!(can_write(&pair.target));
+
+    // One that finds a difference counts, too.
+    pair.source.exec("DELETE FROM shop.parent WHERE id = 50");
+    assert_eq!(check(), Conclusion::Different);
+    let error = roll_back(&migration, GateKind::ReadOnly).unwrap_err();
+    assert!(error.to_string().contains("found differences"), "{error:?}");
+    pair.source.exec("INSERT INTO shop.parent VALUES (50)");
+    assert_eq!(check(), Conclusion::Same);
+    roll_back(&migration, GateKind::ReadOnly).unwrap();
+    assert!(can_write(&pair.source) && !has_schema(&pair.source));
+    same(&pair);
 }
