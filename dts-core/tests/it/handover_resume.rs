@@ -125,6 +125,9 @@ fn take_back_dies_at_every_point(generation: Generation, gate: GateKind) {
         let open = write(&pair, &mut number);
         eprintln!("there, taken back to '{point}': source open {}, target open {}", open[0], open[1]);
         assert_eq!(open, [*point == "reopened", false]);
+        // Nobody may believe the end position of before.
+        let row = "SELECT CONCAT(phase, COALESCE(end_position, '')) FROM __dts__.cutover WHERE task = 'shop'";
+        assert_eq!(pair.target.query_one::<String>(row), "gating");
         there(&migration, gate).unwrap_or_else(|error| panic!("{error:?}"));
         assert_eq!(write(&pair, &mut number), [false, true]);
 
