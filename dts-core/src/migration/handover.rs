@@ -9,7 +9,8 @@ use super::verify::Verifier;
 use super::way::Way;
 use super::{Ends, Migration, table_pairs};
 use crate::checker::TablePair;
-use crate::cutover::gate::{self, Gate, Remnants};
+use crate::cutover::gate::{self, Gate};
+use crate::cutover::session::{self, Remnants};
 use crate::cutover::{AppSession, CutoverOptions, CutoverReport, CutoverStep, StepName, counters};
 use crate::data::{GateKind, GateRecord, GtidSet, Position};
 use crate::error::{Error, ErrorKind, Result};
@@ -373,7 +374,7 @@ impl<'a> Handover<'a> {
             } else {
                 empty_looks = 0;
                 if self.options.end_sessions {
-                    gate::end_sessions(&mut self.from, &left)?;
+                    session::end_sessions(&mut self.from, &left)?;
                 }
                 if begun.elapsed() > self.options.patience {
                     let names: Vec<String> = left.iter().take(10).map(AppSession::to_string).collect();
