@@ -89,7 +89,7 @@ impl Engine for Migration {
         observer: &dyn Fn(&CutoverStep),
     ) -> Result<CutoverReport> {
         let options = wish.options()?;
-        wish.with_hooks(observer, |hooks| Migration::cutover(self, &options, hooks, apply_here, stop))
+        wish.with_hooks(observer, stop, |hooks| Migration::cutover(self, &options, hooks, apply_here, stop))
     }
 
     fn rollback(
@@ -100,7 +100,7 @@ impl Engine for Migration {
         observer: &dyn Fn(&CutoverStep),
     ) -> Result<CutoverReport> {
         let options = wish.options()?;
-        wish.with_hooks(observer, |hooks| Migration::rollback(self, &options, hooks, apply_here, stop))
+        wish.with_hooks(observer, stop, |hooks| Migration::rollback(self, &options, hooks, apply_here, stop))
     }
 
     fn end(&self, stop: &StopToken) -> Result<Remains> {
@@ -159,14 +159,17 @@ impl CutoverWish {
         Ok(options)
     }
 
-    /// Does `work` with the hooks that are wished for.
+    /// Does `work` with the hooks that are wished for. `stop` ends one that closes a gate.
     pub(crate) fn with_hooks<T>(
         &self,
         observer: &dyn Fn(&CutoverStep),
+        stop: &StopToken,
         work: impl FnOnce(Hooks<'_>) -> T,
     ) -> T {
-        let gate = self.hook.as_deref().map(|command| CommandHook { command });
-        let opener = self.open_hook.as_deref().map(|command| CommandHook { command });
+        let patience = Duration::from_secs(self.patience_seconds);
+        let hook = |command| CommandHook { command, patience, stop };
+        let gate = self.hook.as_deref().map(hook);
+        let opener = self.open_hook.as_deref().map(hook);
         work(Hooks {
             gate: gate.as_ref().map(|hook| hook as &dyn GateHook),
             opener: opener.as_ref().map(|hook| hook as &dyn GateHook),

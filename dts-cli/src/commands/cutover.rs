@@ -189,7 +189,7 @@ fn abort(
     let task = store.get(name)?;
     let file = read_task_file(&task.file, home, console)?;
     let migration = Migration::new(file.options);
-    args.wish.with_hooks(&|_| {}, |hooks| match way {
+    args.wish.with_hooks(&|_| {}, stop, |hooks| match way {
         Way::There => migration.take_back_cutover(hooks, stop),
         Way::Back => migration.take_back_rollback(hooks, stop),
     })?;

@@ -2,7 +2,8 @@
 //!
 //! # The order
 //! All accounts are created first, so that roles and proxies can name each other. An account gets its row in the journal before it
-//! is created, and the row says what it was given once it has it: a call that ends in the middle is repeated by the next one.
+//! is created, and the row says what it is about to be given before it has it: a call that ends in the middle is repeated by the
+//! next one, and what it gave is taken away again when the source does not want it any more.
 //!
 //! What the task's account may grant is found out by trying: a statement that the server refuses is tried again right by right,
 //! and what is refused then is told. Only errors that somebody else's work can cause (a deadlock, a lost connection) end the call.
@@ -48,6 +49,10 @@ pub(super) fn carry(
     if !may(&mut target)? {
         return Ok(None);
     }
+    if !looked.unknown.is_empty() {
+        looked.remarks.iter().for_each(|remark| log::warn!("{remark}"));
+        return Ok(None);
+    }
     let mut work = Work {
         syntax: if catalog::known_attributes(accounts.target.facts()).contains(&Attribute::Lock) {
             AccountSyntax::New
@@ -56,21 +61,24 @@ pub(super) fn carry(
         },
         journal: &journal,
         target: &mut target,
+        renamed: looked.renamed.clone(),
         has_changed: false,
         stop,
     };
     let dropped = work.drop_gone(&mut looked)?;
-    let mut is_any_new = false;
+    let mut created = BTreeSet::new();
     for (name, fate) in &looked.fates {
         if let AccountFate::Carried(mapped) = fate
             && !looked.present.contains_key(name)
+            && !looked.was_dropped(name)
+            && work.create(mapped)?
         {
-            is_any_new |= work.create(mapped)?;
+            created.insert(name);
         }
     }
-    if is_any_new {
-        let now = catalog::accounts(work.target)?;
-        looked.present = super::by_name(now);
+    if !created.is_empty() {
+        let now = super::by_name(catalog::accounts(work.target)?);
+        looked.present.extend(now.into_iter().filter(|(name, _)| created.contains(name)));
         looked.records = journal.read(work.target)?;
     }
     for (name, fate) in &looked.fates {
@@ -91,11 +99,18 @@ struct Work<'w> {
     syntax: AccountSyntax,
     journal: &'w AccountJournal,
     target: &'w mut Connection,
+    /// Accounts that a gate holds under another name, with that name.
+    renamed: BTreeMap<Account, Account>,
     has_changed: bool,
     stop: &'w StopToken,
 }
 
 impl Work<'_> {
+    /// Returns the name that an account has on the target at this moment.
+    fn present_name(&self, name: &Account) -> Account {
+        self.renamed.get(name).unwrap_or(name).clone()
+    }
+
     /// Creates an account, without rights. Returns whether it is there now.
     fn create(&mut self, mapped: &MappedAccount) -> Result<bool> {
         self.stop.check()?;
@@ -147,6 +162,8 @@ impl Work<'_> {
             difference.keep_to_rights();
         }
         let wanted = &mapped.definition;
+        self.begin_change(name, earlier, &difference)?;
+        let here = self.present_name(name);
         let mut record = AccountRecord {
             is_created: earlier.is_some_and(|record| record.is_created),
             is_done: true,
@@ -158,12 +175,12 @@ impl Work<'_> {
         };
         if difference.login {
             let unknown = unknown_password();
-            let mut statements = vec![self.syntax.change_login(name, &login(mapped, &unknown))];
+            let mut statements = vec![self.syntax.change_login(&here, &login(mapped, &unknown))];
             if mapped.is_withheld {
                 let mut attributes = BTreeMap::new();
                 self.lock(&mut attributes);
                 let which = attributes.keys().copied().collect();
-                statements.extend(self.syntax.alter(name, &attributes, &which));
+                statements.extend(self.syntax.alter(&here, &attributes, &which));
             }
             for statement in statements {
                 self.has_changed = true;
@@ -173,7 +190,7 @@ impl Work<'_> {
                 }
             }
         }
-        for statement in self.syntax.alter(name, &wanted.attributes, &difference.attributes) {
+        for statement in self.syntax.alter(&here, &wanted.attributes, &difference.attributes) {
             self.has_changed = true;
             if let Some(answer) = refused(self.target.execute(statement, "changing an account"))? {
                 let names: Vec<&str> =
@@ -182,15 +199,15 @@ impl Work<'_> {
                 record.attributes.retain(|attribute, _| !difference.attributes.contains(attribute));
             }
         }
-        self.grants(name, &difference.revoke, Verb::Revoke, &mut record)?;
-        self.grants(name, &difference.grant, Verb::Grant, &mut record)?;
+        self.grants(&here, &difference.revoke, Verb::Revoke, &mut record)?;
+        self.grants(&here, &difference.grant, Verb::Grant, &mut record)?;
         if difference.has_default_roles() {
             let roles = wanted.grants.iter().filter_map(|grant| match &grant.scope {
                 Scope::Role(role) if grant.privilege == Grant::DEFAULT => Some(role),
                 _ => None,
             });
             self.has_changed = true;
-            let sql = account::default_roles(name, roles);
+            let sql = account::default_roles(&here, roles);
             if let Some(answer) = refused(self.target.execute(sql, "setting default roles"))? {
                 record.problems.push(format!("its default roles: refused: {answer}"));
                 record.grants.retain(|grant| grant.privilege != Grant::DEFAULT);
@@ -203,6 +220,27 @@ impl Work<'_> {
             self.journal.write(self.target, name, &record)?;
         }
         Ok(())
+    }
+
+    /// Writes down what an account is about to be given, and forgets what it is about to be set to.
+    fn begin_change(
+        &mut self,
+        name: &Account,
+        earlier: Option<&AccountRecord>,
+        difference: &Difference,
+    ) -> Result<()> {
+        let mut begun = earlier.cloned().unwrap_or_default();
+        // What was refused is tried each time, and is named by the record already.
+        begun.grants.extend(difference.grant.difference(&begun.refused).cloned());
+        begun.attributes.retain(|attribute, _| !difference.attributes.contains(attribute));
+        if difference.login {
+            begun.attributes.remove(&Attribute::PasswordMark);
+        }
+        if difference.is_nothing() || earlier == Some(&begun) {
+            return Ok(());
+        }
+        begun.is_done = false;
+        self.journal.write(self.target, name, &begun)
     }
 
     fn grants(
@@ -269,11 +307,12 @@ impl Work<'_> {
             if record.failure.is_none()
                 && let Some(present) = looked.present.get(&name)
             {
+                let here = self.present_name(&name);
                 let statements = if record.is_created && !looked.others.contains(&name) {
-                    vec![format!("DROP USER {}", account::account(&name))]
+                    vec![format!("DROP USER {}", account::account(&here))]
                 } else {
                     let ours: Vec<Grant> = record.grants.intersection(&present.grants).cloned().collect();
-                    account::revoke(&name, &ours)
+                    account::revoke(&here, &ours)
                 };
                 let mut is_refused = false;
                 for statement in statements {

@@ -39,16 +39,19 @@ impl Difference {
         let wanted = &desired.definition;
         let mut found = Difference::default();
         for grant in wanted.grants.difference(&present.grants) {
-            if record.grants.contains(grant) {
+            // Until the record is done it names what was to be given, too.
+            if record.is_done && record.grants.contains(grant) {
                 found.taken.insert(grant.clone());
             } else {
                 found.grant.insert(grant.clone());
             }
         }
         for grant in present.grants.difference(&wanted.grants) {
-            if record.grants.contains(grant) && desired.may_be_hidden(grant) {
+            // What was refused was tried again since, perhaps by a run that ended in the middle.
+            let is_ours = record.grants.contains(grant) || record.refused.contains(grant);
+            if is_ours && desired.may_be_hidden(grant) {
                 found.kept.insert(grant.clone());
-            } else if record.grants.contains(grant) {
+            } else if is_ours {
                 found.revoke.insert(grant.clone());
             } else {
                 found.extra.insert(grant.clone());
@@ -163,6 +166,7 @@ mod tests {
 
     fn record(privileges: &[&str], attributes: &[(Attribute, &str)]) -> AccountRecord {
         AccountRecord {
+            is_done: true,
             grants: privileges.iter().map(|privilege| shop(privilege)).collect(),
             attributes: attributes.iter().map(|(key, value)| (*key, (*value).to_owned())).collect(),
             ..AccountRecord::default()
@@ -185,6 +189,20 @@ mod tests {
             ["UPDATE on shop.* was taken away on the target", "has DROP on shop.* on the target only"]
         );
         assert!(!found.login);
+    }
+
+    #[test]
+    fn what_was_to_be_given_is_given_or_taken_away() {
+        let mut begun = record(&["SELECT", "INSERT"], &[]);
+        begun.is_done = false;
+        let find = |wanted: &[&str], present: &[&str]| {
+            Difference::find(&desired(account(wanted, &[])), Some(&begun), &account(present, &[]))
+        };
+        // It was not given yet, and is still wanted; it was, and is not wanted any more.
+        let found = find(&["SELECT", "INSERT"], &["SELECT"]);
+        assert!(found.grant == BTreeSet::from([shop("INSERT")]) && found.taken.is_empty(), "{found:?}");
+        let found = find(&["SELECT"], &["SELECT", "INSERT"]);
+        assert!(found.revoke == BTreeSet::from([shop("INSERT")]) && found.extra.is_empty(), "{found:?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! task renames or leaves out; and what the target lacks has to be looked at as a whole (see docs/decisions.md).
 mod carry;
 mod difference;
+mod held;
 mod login;
 mod report;
 
@@ -28,6 +29,7 @@ use crate::source::SourceEndpoint;
 use crate::stop::StopToken;
 use crate::target::TargetEndpoint;
 use crate::target::account_journal::{AccountJournal, AccountRecord};
+use crate::target::held_accounts::HeldAccounts;
 use crate::transform::Transform;
 use crate::transform::account::{AccountFate, AccountTransform};
 use crate::wire::{Connection, Secret};
@@ -46,9 +48,23 @@ struct Looked {
     fates: BTreeMap<Account, AccountFate>,
     present: BTreeMap<Account, AccountDefinition>,
     records: BTreeMap<Account, AccountRecord>,
+    /// Accounts of the target that a gate holds under another name, with that name.
+    renamed: BTreeMap<Account, Account>,
     /// Accounts that other tasks have carried.
     others: BTreeSet<Account>,
+    /// Accounts of the source under names of a gate of which the target knows nothing: whoever they were looks dropped.
+    unknown: Vec<Account>,
+    journal: AccountJournal,
     remarks: Vec<String>,
+}
+
+impl Looked {
+    /// Returns whether an account was carried, and somebody dropped it on the target since.
+    fn was_dropped(&self, name: &Account) -> bool {
+        let record = self.records.get(name);
+        record.is_some_and(|record| record.is_done && record.failure.is_none())
+            && !self.present.contains_key(name)
+    }
 }
 
 impl<'a> Accounts<'a> {
@@ -122,7 +138,9 @@ impl<'a> Accounts<'a> {
         let (source_facts, target_facts) = (self.source.facts(), self.target.facts());
         supported(source_facts).map_err(|error| error.on(Side::Source))?;
         supported(target_facts).map_err(|error| error.on(Side::Target))?;
-        let theirs = catalog::accounts(source).map_err(|error| error.on(Side::Source))?;
+        let uuid = source_facts.server_uuid().unwrap_or_default();
+        let mut held = HeldAccounts::read(target, uuid)?;
+        let mut theirs = catalog::accounts(source).map_err(|error| error.on(Side::Source))?;
         let own = Account::parse(&source_facts.current_user);
         if !theirs.accounts.iter().any(|definition| definition.account == own) {
             // Whoever is missing here would be taken for dropped.
@@ -131,13 +149,18 @@ impl<'a> Accounts<'a> {
             })
             .on(Side::Source));
         }
-        let ours = catalog::accounts(target).map_err(|error| error.on(Side::Target))?;
+        let mut ours = catalog::accounts(target).map_err(|error| error.on(Side::Target))?;
         if !ours.hidden.is_empty() {
             let name = format!("mysql.{}", ours.hidden.join(", mysql."));
             return Err(Error::from(ErrorKind::NotFound { what: "readable table", name })
                 .on(Side::Target)
                 .with_hint("GRANT SELECT ON mysql.* to the task's account on the target, or set objects.accounts = false."));
         }
+        // A gate may have been closed while the accounts were read, or opened.
+        held.add(HeldAccounts::read(target, uuid)?);
+        held::as_before(&mut theirs, &held.source);
+        let renamed = held::as_before(&mut ours, &held.target);
+        let unknown = held::take_unknown(&mut theirs);
         let journal = AccountJournal::new(self.task);
         let records = journal.read(target)?;
         let from = catalog::describe_source(source, source_facts, &theirs)?;
@@ -151,8 +174,11 @@ impl<'a> Accounts<'a> {
             fates,
             present: by_name(ours),
             records,
+            renamed,
             others: journal.of_others(target)?,
-            remarks: remarks(&theirs),
+            remarks: remarks(&theirs, &unknown),
+            unknown,
+            journal,
         })
     }
 }
@@ -170,8 +196,14 @@ fn supported(facts: &ServerFacts) -> Result<()> {
 }
 
 /// What people should know that is not of one account.
-fn remarks(catalog: &AccountCatalog) -> Vec<String> {
+fn remarks(catalog: &AccountCatalog, unknown: &[Account]) -> Vec<String> {
     let mut remarks = Vec::new();
+    if let Some(first) = unknown.first() {
+        remarks.push(format!(
+            "a cut-over to another target holds {} accounts of the source ({first}, …): nothing is carried before it is taken back",
+            unknown.len()
+        ));
+    }
     let places: BTreeSet<String> =
         catalog.for_everybody.iter().map(|grant| grant.scope.to_string()).collect();
     if !places.is_empty() {

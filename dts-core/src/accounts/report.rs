@@ -140,6 +140,14 @@ fn entry(looked: &Looked, name: &Account, mapped: &MappedAccount) -> AccountEntr
         login_is_lost: false,
     };
     match present {
+        None if looked.was_dropped(name) => {
+            entry.state = AccountState::Untouched;
+            entry.result = AccountResult::Impossible;
+            entry.notes.push(Note::loss(
+                "was dropped on the target, so it stays away; the statement makes dts forget that it was there, and carry it anew",
+            ));
+            entry.statements.push(looked.journal.remove_statement(name) + ";");
+        }
         None => {
             entry.state = AccountState::Waiting;
             withheld(&mut entry, mapped);

@@ -2,22 +2,24 @@
 //!
 //! # Why nothing is written behind it
 //! - `read-only`: the server refuses the COMMIT of a transaction that began before, and every write after (1290). Accounts with
-//!   SUPER or CONNECTION_ADMIN are not held; they are named before the gate is closed.
+//!   SUPER or CONNECTION_ADMIN are not held: a session of one stops the hand-over before the gate is closed, and one that comes
+//!   later is ended like those of before.
 //! - `lock-accounts`: nobody logs in any more, and then every session of a held account is ended, which rolls its transaction
 //!   back. On servers without `ACCOUNT LOCK` (before 5.7.6) the account is renamed: its password and grants stay with it.
 //! - The event scheduler writes without a session, so the events of the selected databases are disabled, whatever the kind.
 //!
-//! Closing and opening can be repeated at any point: what is already so is left so.
-use std::collections::BTreeMap;
+//! Closing and opening can be repeated at any point: what is already so is left so, and an account or event that is gone meanwhile
+//! needs neither.
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::data::{Account, GateKind, GateRecord, HeldAccount, TableName};
+use crate::data::{Account, GateKind, GateRecord, HeldAccount, HeldEvent, TableName};
 use crate::error::{Error, ErrorKind, Result};
 use crate::server::{Flavor, ServerFacts, ServerVersion, is_system_account};
 use crate::sql::quote;
-use crate::wire::Connection;
+use crate::wire::{Connection, TextRow};
 
-/// What a server calls the user of a session that has not logged in yet.
-const LOGGING_IN: &str = "unauthenticated user";
+use super::session::AppSession;
+
 /// How long `SET GLOBAL read_only` waits for statements that are running, in seconds. It holds up new writes meanwhile.
 const READ_ONLY_PATIENCE: u64 = 5;
 
@@ -51,21 +53,30 @@ impl<'a> Gate<'a> {
         let mut events = Vec::new();
         for database in databases {
             let sql = format!(
-                "SELECT EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {} AND STATUS = 'ENABLED'",
+                "SELECT EVENT_NAME, DEFINER FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {} AND STATUS = 'ENABLED'",
                 quote::string_literal(database)
             );
             let rows = connection.query(sql, "looking for events")?;
-            events.extend(rows.iter().map(|row| TableName::new(database.clone(), row.string(0))));
+            events.extend(rows.iter().map(|row| {
+                HeldEvent {
+                    name: TableName::new(database.clone(), row.string(0)),
+                    // As it is written: a host in other letters would be another text.
+                    definer: row
+                        .string(1)
+                        .rsplit_once('@')
+                        .map(|(user, host)| Account { user: user.into(), host: host.into() }),
+                }
+            }));
         }
         Ok(GateRecord { kind, was_read_only, accounts, events })
     }
 
-    /// Closes the gate. What [`GateKind::Hook`] and [`GateKind::None`] do is not done here.
+    /// Closes the gate; lines for people. What [`GateKind::Hook`] and [`GateKind::None`] do is not done here.
     ///
     /// # Errors
     /// What the server answered; the gate may be half closed then.
-    pub(crate) fn close(&self, connection: &mut Connection, record: &GateRecord) -> Result<()> {
-        self.set_events(connection, record, "DISABLE")?;
+    pub(crate) fn close(&self, connection: &mut Connection, record: &GateRecord) -> Result<Vec<String>> {
+        let mut saw = self.switch_events(connection, &record.events, EventStatus::Disable)?;
         match record.kind {
             GateKind::ReadOnly => {
                 connection.execute(
@@ -81,42 +92,65 @@ impl<'a> Gate<'a> {
             }
             GateKind::LockAccounts => {
                 for held in &record.accounts {
-                    self.hold(connection, held)?;
+                    saw.extend(self.hold(connection, held)?);
                 }
             }
             GateKind::Hook | GateKind::None => {}
         }
-        Ok(())
+        Ok(saw)
     }
 
-    /// Opens the gate again: everything that the record names is as it was before.
+    /// Opens the gate again: everything that the record names is as it was before; lines for people about what could not be so.
     ///
     /// # Errors
     /// What the server answered; call it again then.
-    pub(crate) fn open(&self, connection: &mut Connection, record: &GateRecord) -> Result<()> {
+    pub(crate) fn open(&self, connection: &mut Connection, record: &GateRecord) -> Result<Vec<String>> {
+        let mut saw = Vec::new();
         match record.kind {
             GateKind::ReadOnly if !record.was_read_only => {
                 connection.execute("SET GLOBAL read_only = 0", "taking read_only back")?;
             }
             GateKind::LockAccounts => {
                 for held in &record.accounts {
-                    self.release(connection, held)?;
+                    saw.extend(self.release(connection, held)?);
                 }
             }
             GateKind::ReadOnly | GateKind::Hook | GateKind::None => {}
         }
-        self.set_events(connection, record, "ENABLE")
+        saw.extend(self.switch_events(connection, &record.events, EventStatus::Enable)?);
+        Ok(saw)
     }
 
     fn accounts_to_hold(&self, connection: &mut Connection) -> Result<Vec<HeldAccount>> {
         let renames = !self.has_account_lock();
-        let sql = match (self.facts.flavor, renames) {
-            (Flavor::MySql, false) => "SELECT User, Host FROM mysql.user WHERE account_locked = 'N'",
-            (Flavor::MariaDb, false) => {
+        let all = self.accounts(connection, true)?;
+        let accounts: Vec<Account> = all
+            .iter()
+            // `root` is not locked, so that nobody is locked out; its sessions count as an application's all the same.
+            .filter(|account| account.user != "root" && !self.is_ours_or_system(&account.user))
+            // Another task's gate holds it already.
+            .filter(|account| !HeldAccount::is_hidden_user(&account.user))
+            .cloned()
+            .collect();
+        let free = (0..)
+            .map(HeldAccount::hidden_user)
+            .filter(|name| !all.iter().any(|account| account.user == *name));
+        if renames {
+            let held = accounts.into_iter().zip(free);
+            return Ok(held.map(|(account, name)| HeldAccount { account, renamed_to: Some(name) }).collect());
+        }
+        Ok(accounts.into_iter().map(|account| HeldAccount { account, renamed_to: None }).collect())
+    }
+
+    /// Lists the server's accounts, in the order of their names; `unlocked`: only those that are not locked.
+    fn accounts(&self, connection: &mut Connection, unlocked: bool) -> Result<BTreeSet<Account>> {
+        let sql = match (self.facts.flavor, unlocked && self.has_account_lock()) {
+            (Flavor::MySql, true) => "SELECT User, Host FROM mysql.user WHERE account_locked = 'N'",
+            (Flavor::MariaDb, true) => {
                 "SELECT User, Host FROM mysql.global_priv WHERE COALESCE(JSON_VALUE(Priv, '$.account_locked'), '0') NOT IN \
                  ('1', 'true') AND COALESCE(JSON_VALUE(Priv, '$.is_role'), '0') NOT IN ('1', 'true')"
             }
-            (_, true) => "SELECT User, Host FROM mysql.user",
+            (_, false) => "SELECT User, Host FROM mysql.user",
         };
         let rows = match connection.query(sql, "listing the accounts") {
             // RDS hides the table and offers a view.
@@ -125,22 +159,7 @@ impl<'a> Gate<'a> {
                 .map_err(|_| error)?,
             other => other?,
         };
-        let mut accounts: Vec<Account> = rows
-            .iter()
-            .map(|row| Account { user: row.string(0), host: row.string(1) })
-            // `root` is not locked, so that nobody is locked out; its sessions count as an application's all the same.
-            .filter(|account| account.user != "root" && !self.is_ours_or_system(&account.user))
-            .collect();
-        accounts.sort_unstable();
-        Ok(accounts
-            .into_iter()
-            .enumerate()
-            .map(|(number, account)| HeldAccount {
-                account,
-                // 16 characters are the most that 5.6 takes.
-                renamed_to: renames.then(|| format!("dts_gate_{number}")),
-            })
-            .collect())
+        Ok(rows.iter().map(|row| Account { user: row.string(0), host: row.string(1) }).collect())
     }
 
     fn has_account_lock(&self) -> bool {
@@ -150,44 +169,218 @@ impl<'a> Gate<'a> {
         }
     }
 
-    fn hold(&self, connection: &mut Connection, held: &HeldAccount) -> Result<()> {
-        let sql = match &held.renamed_to {
+    fn hold(&self, connection: &mut Connection, held: &HeldAccount) -> Result<Option<String>> {
+        let sql = match held.hidden() {
             None => format!("ALTER USER {} ACCOUNT LOCK", literal(&held.account)),
-            Some(name) => {
-                let hidden = Account { user: name.clone(), host: held.account.host.clone() };
-                if exists(connection, &hidden)? {
-                    return Ok(());
-                }
-                format!("RENAME USER {} TO {}", literal(&held.account), literal(&hidden))
-            }
+            Some(hidden) => format!("RENAME USER {} TO {}", literal(&held.account), literal(&hidden)),
         };
-        connection.execute(sql, "locking an account").map(drop).map_err(explain_accounts)
+        let Err(refused) = self.change_account(connection, held, sql, "locking an account")? else {
+            return Ok(None);
+        };
+        match (refused.is_there, refused.is_hidden) {
+            (false, true) => Ok(None),
+            (false, false) => Ok(Some(format!("account {} is gone: there is nothing to hold", held.account))),
+            (true, false) => Err(refused.error),
+            (true, true) => Err(Error::from(ErrorKind::CutOver {
+                why: format!(
+                    "account {} was made anew while the gate held it under the name '{}'",
+                    held.account,
+                    held.renamed_to.as_deref().unwrap_or_default()
+                ),
+            })
+            .with_hint("Drop one of the two, then run the same command again.")),
+        }
     }
 
-    fn release(&self, connection: &mut Connection, held: &HeldAccount) -> Result<()> {
-        let sql = match &held.renamed_to {
+    fn release(&self, connection: &mut Connection, held: &HeldAccount) -> Result<Option<String>> {
+        let sql = match held.hidden() {
             None => format!("ALTER USER {} ACCOUNT UNLOCK", literal(&held.account)),
-            Some(name) => {
-                let hidden = Account { user: name.clone(), host: held.account.host.clone() };
-                if !exists(connection, &hidden)? {
-                    return Ok(());
-                }
-                format!("RENAME USER {} TO {}", literal(&hidden), literal(&held.account))
-            }
+            Some(hidden) => format!("RENAME USER {} TO {}", literal(&hidden), literal(&held.account)),
         };
-        connection.execute(sql, "unlocking an account").map(drop).map_err(explain_accounts)
+        let Err(refused) = self.change_account(connection, held, sql, "unlocking an account")? else {
+            return Ok(None);
+        };
+        match (refused.is_there, refused.is_hidden) {
+            (false, false) => Ok(Some(format!("account {} is gone: there is nothing to open", held.account))),
+            (true, false) if held.renamed_to.is_some() => Ok(None),
+            // Whoever made it anew decided who may log in.
+            (true, true) => Ok(Some(format!(
+                "account {} was made anew while the gate held it: what it was before is left as '{}'",
+                held.account,
+                held.renamed_to.as_deref().unwrap_or_default()
+            ))),
+            (true | false, _) => Err(refused.error),
+        }
     }
 
-    fn set_events(&self, connection: &mut Connection, record: &GateRecord, what: &str) -> Result<()> {
-        for event in &record.events {
-            let sql = format!("ALTER EVENT {} {what}", quote::table(event));
-            match connection.execute(sql, "switching an event of the event scheduler") {
-                // 1539: the event is gone meanwhile; one that runs once drops itself.
-                Err(error) if error.server_error().is_some_and(|server| server.code == 1539) => {}
+    /// Runs a statement about an account. Where the server cannot carry it out (1396), looks what is there.
+    fn change_account(
+        &self,
+        connection: &mut Connection,
+        held: &HeldAccount,
+        sql: String,
+        doing: &'static str,
+    ) -> Result<std::result::Result<(), Refused>> {
+        let error = match connection.execute(sql, doing) {
+            Ok(_) => return Ok(Ok(())),
+            Err(error) => error,
+        };
+        if error.server_error().is_none_or(|server| server.code != 1396) {
+            return Err(explain_accounts(error));
+        }
+        // Hosts are compared without regard to case.
+        let fold = |account: &Account| Account::new(&account.user, &account.host);
+        let there: BTreeSet<Account> = self.accounts(connection, false)?.iter().map(fold).collect();
+        Ok(Err(Refused {
+            error,
+            is_there: there.contains(&fold(&held.account)),
+            is_hidden: held.hidden().is_some_and(|hidden| there.contains(&fold(&hidden))),
+        }))
+    }
+
+    /// Switches events of the event scheduler on or off; each keeps the definer that its record names. One that is gone meanwhile
+    /// is as good. Lines for people about definers that the server does not let the account name.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub(crate) fn switch_events(
+        &self,
+        connection: &mut Connection,
+        events: &[HeldEvent],
+        status: EventStatus,
+    ) -> Result<Vec<String>> {
+        const DOING: &str = "switching an event of the event scheduler";
+        let mut saw = Vec::new();
+        for event in events {
+            let plain = format!("EVENT {} {}", quote::table(&event.name), status.keyword());
+            let outcome = match &event.definer {
+                None => connection.execute(format!("ALTER {plain}"), DOING),
+                Some(definer) => {
+                    let sql = format!("ALTER DEFINER = {} {plain}", literal(definer));
+                    match connection.execute(sql, DOING) {
+                        // It takes SUPER, SET_USER_ID, SET_ANY_DEFINER, …: which one differs.
+                        Err(error)
+                            if error
+                                .server_error()
+                                .is_some_and(|server| matches!(server.code, 1227 | 1449)) =>
+                        {
+                            saw.push(format!(
+                                "event {}: its definer '{}'@'{}' cannot be kept, {} is it now (the server does not let this account name \
+                                 another one)",
+                                event.name, definer.user, definer.host, self.facts.current_user
+                            ));
+                            connection.execute(format!("ALTER {plain}"), DOING)
+                        }
+                        other => other,
+                    }
+                }
+            };
+            match outcome {
+                // 1539, 1049: the event or its database is gone meanwhile; one that runs once drops itself.
+                Err(error)
+                    if error.server_error().is_some_and(|server| matches!(server.code, 1049 | 1539)) => {}
                 other => drop(other?),
             }
         }
-        Ok(())
+        Ok(saw)
+    }
+
+    /// Looks who could write behind [`GateKind::ReadOnly`] all the same; lines for people.
+    ///
+    /// # Errors
+    /// [`ErrorKind::CutOver`] when one of `sessions` is of such an account; what the server answered.
+    pub(crate) fn look_at_exempt(
+        &self,
+        connection: &mut Connection,
+        kind: GateKind,
+        sessions: &[AppSession],
+    ) -> Result<Vec<String>> {
+        if kind != GateKind::ReadOnly {
+            return Ok(Vec::new());
+        }
+        let Some(exempt) = self.exempt_accounts(connection)? else {
+            return Ok(vec![
+                "which accounts read_only does not hold (SUPER, CONNECTION_ADMIN) cannot be seen without SELECT on mysql.*: make sure \
+                 that none of them writes"
+                    .into(),
+            ]);
+        };
+        let writers: BTreeSet<String> = sessions
+            .iter()
+            .filter(|session| !session.is_ended && exempt.iter().any(|account| account.user == session.user))
+            .map(|session| format!("'{}'", session.user))
+            .collect();
+        if !writers.is_empty() {
+            let names: Vec<String> = writers.into_iter().collect();
+            return Err(Error::from(ErrorKind::CutOver {
+                why: format!(
+                    "read_only does not hold accounts with SUPER or CONNECTION_ADMIN, and these have sessions: {}",
+                    names.join(", ")
+                ),
+            })
+            .with_hint(
+                "End their sessions, or take the privilege from them, or use another --gate. Those that do not \
+                 write can be named by --keep USER.",
+            ));
+        }
+        Ok(exempt
+            .iter()
+            .map(|account| format!("account {account} is not held by read_only (SUPER or CONNECTION_ADMIN); it has no session"))
+            .collect())
+    }
+
+    /// Returns the users that `read_only` does not hold: neither ours, nor the server's own, nor those to be kept.
+    ///
+    /// # Errors
+    /// What the server answered.
+    pub(crate) fn exempt_users(&self, connection: &mut Connection) -> Result<BTreeSet<String>> {
+        let exempt = self.exempt_accounts(connection)?.unwrap_or_default();
+        Ok(exempt.into_iter().map(|account| account.user).collect())
+    }
+
+    /// `None` when the server does not show other accounts' privileges.
+    fn exempt_accounts(&self, connection: &mut Connection) -> Result<Option<BTreeSet<Account>>> {
+        const DOING: &str = "looking for accounts that read_only does not hold";
+        let rows = connection.query(
+            "SELECT GRANTEE, MAX(PRIVILEGE_TYPE IN ('SUPER', 'CONNECTION_ADMIN', 'READ ONLY ADMIN', 'READ_ONLY ADMIN')) FROM \
+             information_schema.USER_PRIVILEGES GROUP BY GRANTEE",
+            DOING,
+        )?;
+        let grantee = |row: &TextRow| {
+            let text = row.string(0);
+            let (user, host) = text.rsplit_once("'@'")?;
+            Some(Account::new(user.strip_prefix('\'')?, host.strip_suffix('\'')?))
+        };
+        if rows.len() <= 1 {
+            // There are always several accounts; without SELECT on the system tables one sees oneself.
+            return Ok(None);
+        }
+        let mut exempt: BTreeSet<Account> =
+            rows.iter().filter(|row| row.u64(1) == Some(1)).filter_map(grantee).collect();
+        if self.facts.is_mysql_at_least(8, 0, 0) {
+            // A role gives its privileges on, through other roles, too.
+            let sql = "SELECT FROM_USER, FROM_HOST, TO_USER, TO_HOST FROM mysql.role_edges";
+            let edges: Vec<(Account, Account)> = connection
+                .query(sql, DOING)?
+                .iter()
+                .map(|row| {
+                    (Account::new(row.string(0), row.string(1)), Account::new(row.string(2), row.string(3)))
+                })
+                .collect();
+            loop {
+                let count = exempt.len();
+                for (role, account) in &edges {
+                    if exempt.contains(role) {
+                        exempt.insert(account.clone());
+                    }
+                }
+                if exempt.len() == count {
+                    break;
+                }
+            }
+        }
+        exempt.retain(|account| !self.is_ours_or_system(&account.user));
+        Ok(Some(exempt))
     }
 
     /// Lists the sessions that may be an application's: neither ours, nor the server's own, nor a replica's, nor of a user
@@ -213,6 +406,8 @@ impl<'a> Gate<'a> {
                 database: row.text(3).map(Into::into),
                 command: row.string(4),
                 seconds: row.u64(5).unwrap_or(0),
+                // Neither a state nor a statement.
+                is_ended: row.string(4) == "Killed" && row.string(6).is_empty() && row.string(7).is_empty(),
             })
             .filter(|session| {
                 known.contains_key(&session.id)
@@ -237,59 +432,27 @@ impl<'a> Gate<'a> {
     }
 }
 
-/// A session that may be an application's.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AppSession {
-    /// Its number, for KILL.
-    pub id: u64,
-    /// Its user.
-    pub user: String,
-    /// Where it comes from.
-    pub host: String,
-    /// Its database.
-    pub database: Option<String>,
-    /// What it does: `Sleep`, `Query`, …
-    pub command: String,
-    /// For how long, in seconds.
-    pub seconds: u64,
+/// Why an account could not be changed, and which of its names are there.
+struct Refused {
+    error: Error,
+    is_there: bool,
+    is_hidden: bool,
 }
 
-impl AppSession {
-    /// Returns whether nobody knows yet whose it is.
-    pub fn is_logging_in(&self) -> bool {
-        self.user == LOGGING_IN
-    }
+/// What becomes of an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum EventStatus {
+    Enable,
+    Disable,
 }
 
-impl std::fmt::Display for AppSession {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} '{}' from {}", self.id, self.user, self.host)?;
-        if let Some(database) = &self.database {
-            write!(f, " in {database}")?;
-        }
-        write!(f, ", {} for {} s", self.command, self.seconds)
-    }
-}
-
-/// Ends sessions. One that is gone meanwhile is as good; one that is still logging in may be ours and is left alone.
-///
-/// # Errors
-/// What the server answered; a hint when the account may not.
-pub(crate) fn end_sessions(connection: &mut Connection, sessions: &[AppSession]) -> Result<()> {
-    for session in sessions.iter().filter(|session| !session.is_logging_in()) {
-        match connection.execute(format!("KILL {}", session.id), "ending a session") {
-            // 1094: no such session.
-            Err(error) if error.server_error().is_some_and(|server| server.code == 1094) => {}
-            Err(error) => {
-                return Err(error.with_hint(
-                    "Ending other accounts' sessions needs SUPER, or CONNECTION_ADMIN from 8.0 on. Stop the application, or \
-                     end its sessions in the console, and run the cut-over again.",
-                ));
-            }
-            Ok(_) => {}
+impl EventStatus {
+    fn keyword(self) -> &'static str {
+        match self {
+            EventStatus::Enable => "ENABLE",
+            EventStatus::Disable => "DISABLE",
         }
     }
-    Ok(())
 }
 
 /// Returns whether the server refuses writes of ordinary accounts at this moment.
@@ -299,15 +462,6 @@ pub(crate) fn end_sessions(connection: &mut Connection, sessions: &[AppSession])
 pub(crate) fn is_read_only(connection: &mut Connection) -> Result<bool> {
     let row = connection.query_row("SELECT @@GLOBAL.read_only", "asking whether the server is read-only")?;
     Ok(row.is_some_and(|row| row.string(0) == "1"))
-}
-
-fn exists(connection: &mut Connection, account: &Account) -> Result<bool> {
-    match connection.query(format!("SHOW GRANTS FOR {}", literal(account)), "looking for an account") {
-        Ok(_) => Ok(true),
-        // 1141: no such grant: the account does not exist.
-        Err(error) if error.server_error().is_some_and(|server| server.code == 1141) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 fn literal(account: &Account) -> String {

@@ -20,11 +20,12 @@
 //! cut-over back has noted that before it let anybody write.
 pub(crate) mod counters;
 pub(crate) mod gate;
+pub(crate) mod session;
 pub(crate) mod touched;
 
 use std::time::Duration;
 
-pub use gate::AppSession;
+pub use session::AppSession;
 
 use crate::data::GateKind;
 use crate::wire::AccountPasswords;

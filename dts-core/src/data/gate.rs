@@ -37,6 +37,8 @@ impl fmt::Display for GateKind {
     }
 }
 
+const HIDDEN: &str = "dts_gate_";
+
 /// An account that the gate holds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct HeldAccount {
@@ -45,6 +47,37 @@ pub struct HeldAccount {
     /// The user's name while it is held. `None`: `ACCOUNT LOCK` holds it (5.7.6 and later). 5.6 has no such lock; there the
     /// account keeps its password and its grants under a name that nobody knows.
     pub renamed_to: Option<String>,
+}
+
+impl HeldAccount {
+    /// Returns the account as it is called while it is held; `None` when it keeps its name.
+    pub fn hidden(&self) -> Option<Account> {
+        let user = self.renamed_to.clone()?;
+        Some(Account { user, host: self.account.host.clone() })
+    }
+
+    /// Makes a user's name for an account that is held. 16 characters are the most that 5.6 takes.
+    pub fn hidden_user(number: u32) -> String {
+        format!("{HIDDEN}{number}")
+    }
+
+    /// Returns whether a user's name is one of those.
+    pub fn is_hidden_user(user: &str) -> bool {
+        user.strip_prefix(HIDDEN)
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+}
+
+/// An event of the event scheduler that the gate disables.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HeldEvent {
+    /// The event.
+    #[serde(flatten)]
+    pub name: TableName,
+    /// In whose name it runs: `ALTER EVENT` makes whoever runs it the definer, so whoever switches the event must name this one.
+    /// `None`: an earlier version of dts has not written it down.
+    #[serde(default)]
+    pub definer: Option<Account>,
 }
 
 /// All that closing the gate changes. Written down before the first change, so that it names at least what was done.
@@ -57,5 +90,20 @@ pub struct GateRecord {
     /// Accounts that are held. Those that were locked before are not among them.
     pub accounts: Vec<HeldAccount>,
     /// Events of the event scheduler that are disabled meanwhile: they write without a session.
-    pub events: Vec<TableName>,
+    pub events: Vec<HeldEvent>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_earlier_versions_can_be_read() {
+        let text = r#"{"kind":"read-only","was_read_only":false,"accounts":[],"events":[{"database":"shop","table":"tick"}]}"#;
+        let mut record: GateRecord = serde_json::from_str(text).unwrap();
+        assert_eq!(record.events, [HeldEvent { name: TableName::new("shop", "tick"), definer: None }]);
+        record.events[0].definer = Some(Account { user: "app".into(), host: "%".into() });
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<GateRecord>(&text).unwrap(), record);
+    }
 }

@@ -19,7 +19,7 @@ pub use account::{
     Account, AccountDefinition, Attribute, AuthString, Grant, PASSWORD_WITHHELD, RoutineKind, Scope,
 };
 pub use coordinates::BinlogCoordinates;
-pub use gate::{GateKind, GateRecord, HeldAccount};
+pub use gate::{GateKind, GateRecord, HeldAccount, HeldEvent};
 pub use gtid::{Gtid, GtidInterval, GtidSet};
 pub use key_identity::{KeyIdentity, KeyParts};
 pub use log_offsets::LogOffsets;

@@ -42,11 +42,12 @@ pub(super) fn of<'a>(options: &'a MigrationOptions, ends: &'a Ends) -> Accounts<
     Accounts::new(&ends.source, &ends.target, &ends.transform, &options.name, is_managed)
 }
 
-/// Carries the accounts. `None` where the task carries none, and in the middle of a cut-over: its gate may have locked or renamed
-/// the source's accounts.
+/// Carries the accounts. `None` where the task carries none, and in the middle of its own cut-over or way back: accounts may be
+/// locked, renamed and opened at that very moment.
 ///
-/// That is asked *after* the source was read. A cut-over writes its row before it closes the gate, so what was read before there
-/// was a row is what the accounts are.
+/// That is asked *after* the source was read. A hand-over writes its row before it closes the gate, so what was read before there
+/// was a row is what the accounts are. What the gates of hand-overs that have ended, and of other tasks, did to accounts is taken off
+/// by [`Accounts`] itself.
 pub(super) fn carry(
     options: &MigrationOptions,
     ends: &Ends,
@@ -56,8 +57,13 @@ pub(super) fn carry(
         return Ok(None);
     }
     let may = |target: &mut Connection| -> Result<bool> {
-        let row = CutoverJournal::new(options.name.clone()).read(target)?;
-        Ok(row.is_none_or(|row| row.phase == CutoverPhase::Done))
+        for journal in [CutoverJournal::new(options.name.clone()), CutoverJournal::of_rollback(&options.name)]
+        {
+            if journal.read(target)?.is_some_and(|row| row.phase != CutoverPhase::Done) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     };
     of(options, ends).carry(&may, stop)
 }

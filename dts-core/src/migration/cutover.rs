@@ -1,11 +1,11 @@
 //! The cut-over: its pieces from [`crate::cutover`] in order, with what the other stages add.
 use std::time::Instant;
 
-use crate::cutover::{CutoverOptions, CutoverReport, StepName, gate};
-use crate::data::{GateKind, GateRecord, GtidSet, TableName};
+use crate::cutover::gate::{self, EventStatus, Gate};
+use crate::cutover::{CutoverOptions, CutoverReport, StepName};
+use crate::data::{GateKind, GateRecord, GtidSet, HeldEvent, ObjectKind, TableName};
 use crate::error::{Error, ErrorKind, Result, Side, Stage};
 use crate::server;
-use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::structure::Structure;
 use crate::target::journal::{CutoverJournal, CutoverPhase, CutoverRow};
@@ -237,8 +237,10 @@ impl<'a> CutoverRun<'a> {
     }
 
     fn look_and_note(&mut self, channel: Option<&str>) -> Result<GateRecord> {
-        let gate = self.preflight()?;
+        self.preflight()?;
         self.accounts()?;
+        // Both may take long.
+        let gate = self.handover.plan_gate()?;
         if !self.handover.options.dry_run {
             let (journal, verified) = (self.handover.journal.clone(), self.handover.verified());
             journal.begin(&mut self.handover.to, &gate, channel, verified.as_ref())?;
@@ -246,8 +248,8 @@ impl<'a> CutoverRun<'a> {
         Ok(gate)
     }
 
-    fn preflight(&mut self) -> Result<GateRecord> {
-        let mut planned = None;
+    /// Looks whether all that follows can work, and what the gate will change.
+    fn preflight(&mut self) -> Result<()> {
         let (channel, earlier) = (&self.channel, &self.earlier);
         self.handover.step(StepName::Preflight, |run| {
             let mut saw = Vec::new();
@@ -265,13 +267,12 @@ impl<'a> CutoverRun<'a> {
             if let Some(channel) = channel {
                 saw.extend(channel.preflight(!run.options.dry_run, run.stop)?);
             }
-            planned = Some(run.look_at_gate(&mut saw, &databases)?);
+            run.look_at_gate(&mut saw, databases)?;
             let since = compared_since(run, &mut saw)?;
             let pairs = table_pairs(run.ends, run.stop)?;
             saw.extend(run.approach(&since, pairs)?);
             Ok(saw)
-        })?;
-        planned.ok_or_else(|| Error::internal("preflight planned no gate"))
+        })
     }
 
     /// The accounts, before the gate: it may rename those of the source, and nobody waits for the logins.
@@ -356,7 +357,7 @@ impl<'a> CutoverRun<'a> {
             }
             run.is_open = true;
             run.pass("opened");
-            enable_events(run, record)?;
+            saw.extend(enable_events(run, record)?);
             run.pass("events");
             journal.done(&mut run.to, &earlier)?;
             let position = run.report.target_position.clone().unwrap_or_default();
@@ -382,26 +383,29 @@ impl<'a> CutoverRun<'a> {
         if let (GateKind::Hook, Some(hook)) = (record.kind, run.hooks.gate) {
             hook.open()?;
         }
-        gate::Gate::new(run.ends.source.facts(), &run.options.keep).open(&mut run.from, record)?;
+        run.open_gate(record)?;
         run.pass("reopened");
         run.journal.remove(&mut run.to)
     }
 }
 
-/// Lets the events that the gate had stopped on the source run on the target: what they write goes where the application's writes
-/// go, so not before the target is open.
-fn enable_events(run: &mut Handover<'_>, record: &GateRecord) -> Result<()> {
-    for event in &record.events {
-        let target = run.ends.transform.route.target_database(&event.database);
-        let name = TableName::new(target, &event.table);
-        let sql = format!("ALTER EVENT {} ENABLE", quote::table(&name));
-        match run.to.execute(sql, "enabling an event") {
-            // 1539: it takes no part, or ran for the last time.
-            Err(error) if error.server_error().is_some_and(|server| server.code == 1539) => {}
-            other => drop(other.map_err(|error| error.on(Side::Target))?),
-        }
-    }
-    Ok(())
+/// Lets the events that the gate had stopped on the source run on the target, each under the definer that it had before: what they
+/// write goes where the application's writes go, so not before the target is open. Those of others are left alone.
+fn enable_events(run: &mut Handover<'_>, record: &GateRecord) -> Result<Vec<String>> {
+    let ours = run.ends.ledger.objects(&mut run.to, ObjectKind::Event)?;
+    let route = &run.ends.transform.route;
+    let events: Vec<HeldEvent> = record
+        .events
+        .iter()
+        .map(|event| HeldEvent {
+            name: TableName::new(route.target_database(&event.name.database), &event.name.table),
+            definer: event.definer.clone(),
+        })
+        .filter(|event| ours.contains(&event.name))
+        .collect();
+    Gate::new(run.ends.target.facts(), &[])
+        .switch_events(&mut run.to, &events, EventStatus::Enable)
+        .map_err(|error| error.on(Side::Target))
 }
 
 /// Returns from where on rows may differ from what the last check saw; says what there was.

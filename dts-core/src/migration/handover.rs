@@ -10,6 +10,7 @@ use super::way::Way;
 use super::{Ends, Migration, table_pairs};
 use crate::checker::TablePair;
 use crate::cutover::gate::{self, Gate};
+use crate::cutover::session::{self, Remnants};
 use crate::cutover::{AppSession, CutoverOptions, CutoverReport, CutoverStep, StepName, counters};
 use crate::data::{GateKind, GateRecord, GtidSet, Position};
 use crate::error::{Error, ErrorKind, Result};
@@ -79,6 +80,8 @@ pub(super) struct Handover<'a> {
     pub(super) journal: CutoverJournal,
     pub(super) from: Connection,
     pub(super) to: Connection,
+    /// The databases of the side that is closed whose events are disabled.
+    databases: Vec<String>,
     /// All sessions that were seen to be an application's, with their users.
     sessions: BTreeMap<u64, String>,
     /// Compares what was touched.
@@ -112,6 +115,7 @@ impl<'a> Handover<'a> {
             },
             from: ends.source.control(stop)?,
             to: ends.target.control(stop)?,
+            databases: Vec::new(),
             sessions: BTreeMap::new(),
             verifier: None,
             is_open: false,
@@ -153,16 +157,16 @@ impl<'a> Handover<'a> {
         Ok(())
     }
 
-    /// Looks whether the side can be closed, and what closing it will change.
-    pub(super) fn look_at_gate(&mut self, saw: &mut Vec<String>, databases: &[String]) -> Result<GateRecord> {
+    /// Looks whether the side can be closed, and what closing it will change. `databases`: those whose events are disabled.
+    pub(super) fn look_at_gate(&mut self, saw: &mut Vec<String>, databases: Vec<String>) -> Result<()> {
+        self.databases = databases;
         let (from, to) = (self.way.from(), self.way.to());
         if self.options.gate == GateKind::Hook && self.hooks.gate.is_none() {
             return Err(Error::invalid("gate", "hook", "a gate with its command"));
         }
         self.refuse_prepared()?;
         saw.push(format!("the {to} follows within {:.2} s", self.catch_up()?.as_secs_f64()));
-        let gate = Gate::new(self.ends.source.facts(), &self.options.keep);
-        let record = gate.plan(&mut self.from, self.options.gate, databases)?;
+        let record = self.plan_gate()?;
         saw.push(format!("gate: {}", record.kind));
         if record.was_read_only {
             saw.push(format!("the {from} is read-only already"));
@@ -171,13 +175,32 @@ impl<'a> Handover<'a> {
             None => format!("account {} will be locked", held.account),
             Some(name) => format!("account {} will be held under the name '{name}'", held.account),
         }));
-        saw.extend(record.events.iter().map(|event| format!("event {event} will be disabled on the {from}")));
+        saw.extend(
+            record.events.iter().map(|event| format!("event {} will be disabled on the {from}", event.name)),
+        );
+        let gate = Gate::new(self.ends.source.facts(), &self.options.keep);
         let sessions = gate.application_sessions(&mut self.from, &mut self.sessions)?;
         saw.push(format!("{} sessions of applications on the {from}", sessions.len()));
         saw.extend(sessions.iter().map(AppSession::to_string));
+        saw.extend(gate.look_at_exempt(&mut self.from, record.kind, &sessions)?);
         let closed = gate::is_read_only(&mut self.to)?;
         saw.push(format!("the {to} is {}", if closed { "read-only" } else { "not read-only" }));
-        Ok(record)
+        Ok(())
+    }
+
+    /// Looks what closing the gate changes at this moment. An account that is made after that is not held.
+    pub(super) fn plan_gate(&mut self) -> Result<GateRecord> {
+        let gate = Gate::new(self.ends.source.facts(), &self.options.keep);
+        gate.plan(&mut self.from, self.options.gate, &self.databases)
+    }
+
+    /// Opens the gate of a hand-over that is taken back.
+    pub(super) fn open_gate(&mut self, record: &GateRecord) -> Result<()> {
+        let gate = Gate::new(self.ends.source.facts(), &self.options.keep);
+        for line in gate.open(&mut self.from, record)? {
+            log::warn!("{line}");
+        }
+        Ok(())
     }
 
     /// A prepared transaction outlives its session and the gate, and is applied nowhere before its end.
@@ -272,13 +295,14 @@ impl<'a> Handover<'a> {
         let from = self.way.from();
         self.step(StepName::Gate, |run| {
             let gate = Gate::new(run.ends.source.facts(), &run.options.keep);
-            gate.close(&mut run.from, record)?;
+            let closing = gate.close(&mut run.from, record)?;
             let mut saw = vec![match record.kind {
                 GateKind::ReadOnly => format!("the {from} is read-only"),
                 GateKind::LockAccounts => format!("{} accounts are locked", record.accounts.len()),
                 GateKind::Hook => "the hook was called".to_owned(),
                 GateKind::None => "nothing to do: the operator closed it".to_owned(),
             }];
+            saw.extend(closing);
             if let (GateKind::Hook, Some(hook)) = (record.kind, run.hooks.gate) {
                 saw.extend(hook.close()?);
             }
@@ -323,28 +347,34 @@ impl<'a> Handover<'a> {
     /// Ends the sessions of before and waits until they are gone: one that was in the middle of its COMMIT ends it first.
     fn end_sessions(&mut self, record: &GateRecord) -> Result<Vec<String>> {
         let gate = Gate::new(self.ends.source.facts(), &self.options.keep);
-        // Behind `read_only` applications may come back, they cannot write; behind the other gates nobody may be left.
+        // Behind `read_only` applications may come back, they cannot write, unless their privileges let them; behind the other gates
+        // nobody may be left.
         let only_earlier = record.kind == GateKind::ReadOnly;
+        let exempt = if only_earlier { gate.exempt_users(&mut self.from)? } else { BTreeSet::new() };
         let before = gate.application_sessions(&mut self.from, &mut self.sessions)?;
         let earlier = self.sessions.clone();
         // Whoever begins to log in from here on meets the gate.
         let logging_in: BTreeSet<u64> =
             before.iter().filter(|session| session.is_logging_in()).map(|session| session.id).collect();
         let begun = Instant::now();
-        let mut empty_looks = 0;
+        let (mut empty_looks, mut remnants) = (0, Remnants::default());
         while empty_looks < EMPTY_LOOKS {
             let mut left = gate.application_sessions(&mut self.from, &mut self.sessions)?;
+            remnants.take_from(&mut left);
             let settles = begun.elapsed() <= LOGIN_PATIENCE;
             left.retain(|session| !session.is_logging_in() || (settles && logging_in.contains(&session.id)));
             left.retain(|session| {
-                !only_earlier || earlier.contains_key(&session.id) || logging_in.contains(&session.id)
+                !only_earlier
+                    || earlier.contains_key(&session.id)
+                    || logging_in.contains(&session.id)
+                    || exempt.contains(&session.user)
             });
             if left.is_empty() {
                 empty_looks += 1;
             } else {
                 empty_looks = 0;
                 if self.options.end_sessions {
-                    gate::end_sessions(&mut self.from, &left)?;
+                    session::end_sessions(&mut self.from, &left)?;
                 }
                 if begun.elapsed() > self.options.patience {
                     let names: Vec<String> = left.iter().take(10).map(AppSession::to_string).collect();
@@ -449,15 +479,18 @@ impl<'a> Handover<'a> {
         connection: &mut Connection,
         closed: &GateRecord,
     ) -> Result<Vec<String>> {
-        Gate::new(facts, &self.options.keep).open(connection, closed)?;
-        Ok(match (closed.kind, self.hooks.opener) {
-            (GateKind::Hook, Some(hook)) => hook.open()?,
+        let mut saw = Gate::new(facts, &self.options.keep).open(connection, closed)?;
+        match (closed.kind, self.hooks.opener) {
+            (GateKind::Hook, Some(hook)) => saw.extend(hook.open()?),
             (GateKind::Hook, None) => {
-                vec![format!("open the {} yourself: a command had closed it", self.way.to())]
+                saw.push(format!("open the {} yourself: a command had closed it", self.way.to()));
             }
-            (GateKind::None, _) => vec![format!("open the {} yourself: you had closed it", self.way.to())],
-            (GateKind::ReadOnly | GateKind::LockAccounts, _) => Vec::new(),
-        })
+            (GateKind::None, _) => {
+                saw.push(format!("open the {} yourself: you had closed it", self.way.to()))
+            }
+            (GateKind::ReadOnly | GateKind::LockAccounts, _) => {}
+        }
+        Ok(saw)
     }
 
     pub(super) fn stopped(&self, why: String) -> Error {

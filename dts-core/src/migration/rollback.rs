@@ -176,7 +176,10 @@ impl<'a> RollbackRun<'a> {
         }
         let gate = match &row {
             Some(row) => row.gate.clone(),
-            None => self.preflight(&closed.gate).map_err(|error| error.with_state("Nothing was changed."))?,
+            None => {
+                let planned = self.preflight(&closed.gate).and_then(|()| self.handover.plan_gate());
+                planned.map_err(|error| error.with_state("Nothing was changed."))?
+            }
         };
         if self.handover.options.dry_run {
             return Ok(());
@@ -204,8 +207,7 @@ impl<'a> RollbackRun<'a> {
         Ok(())
     }
 
-    fn preflight(&mut self, closed: &GateRecord) -> Result<GateRecord> {
-        let mut planned = None;
+    fn preflight(&mut self, closed: &GateRecord) -> Result<()> {
         let (channel, there) = (self.channel, self.there);
         self.handover.step(StepName::Preflight, |run| {
             let phase = channel.phase(run.stop)?;
@@ -227,7 +229,7 @@ impl<'a> RollbackRun<'a> {
             databases.sort_unstable();
             databases.dedup();
             let mut saw = Vec::new();
-            planned = Some(run.look_at_gate(&mut saw, &databases)?);
+            run.look_at_gate(&mut saw, databases)?;
             let since = compared_since(run, &mut saw)?;
             saw.extend(run.approach(&since, channel.pairs())?);
             saw.push(match closed.kind {
@@ -239,8 +241,7 @@ impl<'a> RollbackRun<'a> {
                 GateKind::None => "the source must be opened by you afterwards: you had closed it".into(),
             });
             Ok(saw)
-        })?;
-        planned.ok_or_else(|| Error::internal("preflight planned no gate"))
+        })
     }
 
     fn until_ready(&mut self, record: &GateRecord, begun: Option<&CutoverRow>) -> Result<()> {
@@ -336,7 +337,7 @@ impl<'a> RollbackRun<'a> {
         if let (GateKind::Hook, Some(hook)) = (record.kind, run.hooks.gate) {
             hook.open()?;
         }
-        gate::Gate::new(run.ends.source.facts(), &run.options.keep).open(&mut run.from, record)?;
+        run.open_gate(record)?;
         run.pass("reopened");
         run.journal.remove(&mut run.from)
     }

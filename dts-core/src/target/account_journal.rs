@@ -1,12 +1,13 @@
 //! The journal of carried accounts: `__dts__`.`account` on the target.
 //!
 //! # The rule
-//! That an account is about to be created is written down before it is, and what it was given is written down afterwards. So an
+//! What is about to be done to an account is written down before it is done: that it is created, and what it is given. So an
 //! account that is on the target without a row is somebody else's, and is never changed; one with a row is compared in three
 //! ways: what the source has now, what was carried last, what the target has. What the source changed since is carried; what
-//! somebody changed on the target stays and is told.
+//! somebody changed on the target stays and is told, also that it was dropped there.
 //!
-//! Neither a password nor a hash is ever in it.
+//! Neither a password nor a hash is ever in it; of each hash there are 16 bits of a digest, which tell two passwords of the same second
+//! apart. Whoever can read them rules out all but one in 65536 guesses, so the schema `__dts__` is not for applications.
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -29,11 +30,11 @@ pub(super) const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS `__dts__`.`acc
 pub struct AccountRecord {
     /// dts created it on the target (or is about to); otherwise it was there before and was the same.
     pub is_created: bool,
-    /// All that is recorded was carried; otherwise a run ended in the middle.
+    /// All that is recorded was carried; otherwise it is being changed, or a run ended in the middle.
     pub is_done: bool,
-    /// What it was given.
+    /// What it was given; until it is done, what it was given or is about to be.
     pub grants: BTreeSet<Grant>,
-    /// What it was set to.
+    /// What it was set to; until it is done, without what is about to be set.
     pub attributes: BTreeMap<Attribute, String>,
     /// What the target refused.
     pub refused: BTreeSet<Grant>,
@@ -131,13 +132,17 @@ impl AccountJournal {
     /// # Errors
     /// What the target answered.
     pub fn remove(&self, connection: &mut Connection, account: &Account) -> Result<()> {
-        let sql = format!(
+        connection.execute(self.remove_statement(account), "forgetting an account").map(drop)
+    }
+
+    /// Builds the statement that removes the row of an account.
+    pub fn remove_statement(&self, account: &Account) -> String {
+        format!(
             "DELETE FROM `__dts__`.`account` WHERE task = {} AND user = {} AND host = {}",
             self.literal(),
             quote::string_literal(&account.user),
             quote::string_literal(&account.host)
-        );
-        connection.execute(sql, "forgetting an account").map(drop)
+        )
     }
 
     /// Waits until no other session carries accounts for the task, and keeps others from it as long as `connection` lives.

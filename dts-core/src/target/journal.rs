@@ -242,9 +242,16 @@ impl CutoverJournal {
     }
 }
 
+/// Behind a task's name; a colon is no character of one.
+const ROLLBACK: &str = ":rollback";
+
 fn rollback_name(task: &str) -> String {
-    // Not a character of a task's name.
-    format!("{task}:rollback")
+    format!("{task}{ROLLBACK}")
+}
+
+/// Returns whether a row is of a way back, by its name.
+pub(super) fn is_of_rollback(name: &str) -> bool {
+    name.ends_with(ROLLBACK)
 }
 
 /// Builds the statement that removes all rows of a task.

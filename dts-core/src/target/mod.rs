@@ -2,12 +2,13 @@
 //!
 //! - [`TargetEndpoint`]: where the target is, what it says of itself, and connections to it with the right session;
 //! - [`ledger`]: what is durable there, in the schema `__dts__`, written in the same transactions as the data;
-//! - [`journal`]: how far a cut-over is;
+//! - [`journal`]: how far a cut-over is; [`held_accounts`]: what its gate does to accounts;
 //! - [`account_journal`]: what was carried of accounts.
 pub mod account_journal;
 pub mod clean_check;
 pub mod deferred;
 mod endpoint;
+pub mod held_accounts;
 pub mod held_triggers;
 pub mod journal;
 pub mod ledger;

@@ -14,6 +14,7 @@ use dts_core::wire::{AccountPasswords, Secret};
 use dts_testbed::{Server, ServerOptions, Version};
 use mysql::prelude::Queryable;
 
+use crate::gate::end_at;
 use crate::support::{Generation, Pair, StopAtEnd, run, select, wait_until};
 
 const SHOP: &str = "CREATE DATABASE shop; CREATE DATABASE crm; \
@@ -544,4 +545,215 @@ fn a_cut_over_needs_accounts_that_can_log_in() {
         .query::<String>("SELECT User FROM mysql.user WHERE User LIKE 'dts_gate%' OR User = 'app'");
     assert_eq!(users, ["app"]);
     assert_eq!(answer(&pair.target, "app", "App-Login-2", "INSERT INTO shop.orders VALUES (2, '', '')"), 0);
+}
+
+/// Carries accounts beside the changes until they were looked at `passes` times.
+fn follow(pair: &Pair, migration: &Migration, passes: u64) {
+    // Each pass takes the lock of the accounts once.
+    let taken = || {
+        pair.target.query_one::<u64>(
+            "SELECT CAST(COALESCE(SUM(COUNT_STAR), 0) AS UNSIGNED) FROM performance_schema.events_statements_summary_by_digest \
+             WHERE DIGEST_TEXT LIKE 'SELECT `GET_LOCK`%'",
+        )
+    };
+    let (stop, progress) = (StopToken::new(), Progress::new());
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| migration.run(Until::Stopped, &stop, &progress));
+        let _guard = StopAtEnd(&stop);
+        let before = taken();
+        wait_until("the accounts are looked at", || taken() >= before + passes);
+        stop.stop();
+        assert!(running.join().unwrap().unwrap_err().is_interrupted());
+    });
+}
+
+/// A process that dies behind the gate leaves the source's accounts held; a run that goes on does not carry that.
+#[test]
+fn accounts_that_a_gate_holds_are_not_carried_so() {
+    for generation in [Generation::Old, Generation::New] {
+        let pair = Pair::start(generation);
+        pair.source.exec(SHOP);
+        pair.source.exec(
+            "CREATE USER app@'%' IDENTIFIED BY 'App-Login-1'; GRANT SELECT, INSERT ON shop.* TO app@'%'",
+        );
+        let mut options = pair.options("cut", &["shop"]);
+        options.accounts_every = Duration::from_millis(50);
+        let migration = carrying(options);
+        run(&migration, Until::Synced);
+        let before = everything(&pair.target);
+        let mut wish = CutoverOptions::new(GateKind::LockAccounts);
+        wish.ignore_accounts = true;
+        end_at("gate", &|hooks| migration.cutover(&wish, hooks, true, &StopToken::new()));
+        assert!(!can_log_in(&pair.source, "app", "App-Login-1"));
+        follow(&pair, &migration, 5);
+        assert_eq!(everything(&pair.target), before, "{generation:?}");
+    }
+}
+
+/// Two tasks of one source: the gate of the one holds accounts that the other carries.
+#[test]
+fn accounts_that_the_gate_of_another_task_holds_are_carried_as_they_were() {
+    for (generation, gated) in [(Generation::Old, "dts_gate_0"), (Generation::New, "app")] {
+        let pair = Pair::start(generation);
+        pair.source.exec(SHOP);
+        pair.source.exec(
+            "CREATE USER app@'%' IDENTIFIED BY 'App-Login-1'; GRANT SELECT, INSERT ON shop.* TO app@'%'; \
+             GRANT SELECT ON crm.* TO app@'%'; CREATE USER closed@'%' IDENTIFIED BY 'x'; GRANT SELECT ON crm.* TO closed@'%'",
+        );
+        let shop = pair.migration("shop", &["shop"]);
+        let mut options = pair.options("crm", &["crm"]);
+        options.accounts_every = Duration::from_millis(50);
+        let crm = carrying(options);
+        run(&shop, Until::Synced);
+        run(&crm, Until::Synced);
+        let on_target = || {
+            pair.target.query::<String>(
+                "SELECT CONCAT_WS(' ', User, Host, HEX(authentication_string), account_locked) FROM mysql.user ORDER BY User, Host",
+            )
+        };
+        let (accounts, rights) = (on_target(), grants(&pair.target, "app@'%'"));
+        let mut wish = CutoverOptions::new(GateKind::LockAccounts);
+        wish.reverse = true;
+        let there =
+            |wish: &CutoverOptions| shop.cutover(wish, Hooks::telling(&|_| {}), true, &StopToken::new());
+        there(&wish).unwrap();
+        follow(&pair, &crm, 5);
+        assert_eq!(on_target(), accounts, "{generation:?}");
+        assert_eq!(grants(&pair.target, "app@'%'"), rights, "{generation:?}");
+
+        // What changes meanwhile is carried all the same.
+        pair.source.exec(&format!("GRANT INSERT ON crm.* TO {gated}@'%'"));
+        follow(&pair, &crm, 3);
+        assert_eq!(answer_of_grants(&pair.target), ["INSERT", "SELECT"]);
+        let entries = listed(&crm);
+        assert!(
+            !entries
+                .keys()
+                .any(|name| name.contains("dts_gate") && entries[name].result != AccountResult::Skipped)
+        );
+        assert_eq!(entries["'app'@'%'"].state, AccountState::Carried);
+
+        // The other task's own gate names neither those of the first one nor their new names.
+        let mut wish_crm = wish.clone();
+        wish_crm.ignore_accounts = true;
+        crm.cutover(&wish_crm, Hooks::telling(&|_| {}), true, &StopToken::new()).unwrap();
+        let back = |migration: &Migration| {
+            migration.rollback(&wish, Hooks::telling(&|_| {}), true, &StopToken::new()).unwrap()
+        };
+        back(&crm);
+        back(&shop);
+        assert!(can_log_in(&pair.source, "app", "App-Login-1"));
+        let users = pair.source.query::<String>("SELECT User FROM mysql.user WHERE User LIKE 'dts_gate%' OR User IN ('app', 'closed') ORDER BY User");
+        assert_eq!(users, ["app", "closed"]);
+    }
+}
+
+fn answer_of_grants(server: &Server) -> Vec<String> {
+    server.query(
+        "SELECT PRIVILEGE_TYPE FROM information_schema.SCHEMA_PRIVILEGES WHERE GRANTEE = \"'app'@'%'\" AND TABLE_SCHEMA = 'crm' ORDER BY 1",
+    )
+}
+
+/// After a way back the target's accounts stay held; that is neither carried nor undone, and what is new comes.
+#[test]
+fn accounts_are_carried_to_a_target_that_a_way_back_has_closed() {
+    let pair = Pair {
+        source: Server::start(ServerOptions::new(Version::Mysql56)).unwrap(),
+        target: Server::start(ServerOptions::new(Version::Mysql56)).unwrap(),
+    };
+    pair.source.exec(SHOP);
+    pair.source.exec(
+        "CREATE USER app@'%' IDENTIFIED BY 'App-Login-1'; GRANT SELECT ON shop.* TO app@'%'; \
+         CREATE USER gone@'%' IDENTIFIED BY 'x'; GRANT SELECT ON shop.* TO gone@'%'",
+    );
+    let migration = carrying(pair.options("back", &["shop"]));
+    run(&migration, Until::Synced);
+    let mut wish = CutoverOptions::new(GateKind::LockAccounts);
+    wish.reverse = true;
+    migration.cutover(&wish, Hooks::telling(&|_| {}), true, &StopToken::new()).unwrap();
+    migration.rollback(&wish, Hooks::telling(&|_| {}), true, &StopToken::new()).unwrap();
+    assert!(
+        can_log_in(&pair.source, "app", "App-Login-1") && !can_log_in(&pair.target, "app", "App-Login-1")
+    );
+    pair.source.exec(
+        "SET PASSWORD FOR app@'%' = PASSWORD('App-Login-2'); GRANT INSERT ON shop.* TO app@'%'; DROP USER gone@'%'; \
+         CREATE USER late@'%' IDENTIFIED BY 'Late-Login-1'; GRANT SELECT ON shop.* TO late@'%'",
+    );
+    run(&migration, Until::Synced);
+    assert!(
+        !can_log_in(&pair.target, "app", "App-Login-1") && !can_log_in(&pair.target, "app", "App-Login-2")
+    );
+    migration.cutover(&wish, Hooks::telling(&|_| {}), true, &StopToken::new()).unwrap();
+    assert_eq!(answer(&pair.target, "app", "App-Login-2", "INSERT INTO shop.orders VALUES (9, '', '')"), 0);
+    assert!(
+        can_log_in(&pair.target, "late", "Late-Login-1") && !can_log_in(&pair.source, "app", "App-Login-2")
+    );
+    let users = pair
+        .target
+        .query::<String>("SELECT User FROM mysql.user WHERE User LIKE 'dts_gate%' OR User = 'gone'");
+    assert!(users.is_empty(), "{users:?}");
+}
+
+/// A run that dies between a grant and the record of it.
+#[test]
+fn accounts_lose_a_right_that_was_given_and_not_written_down_yet() {
+    let pair = Pair::start(Generation::New);
+    pair.source.exec(SHOP);
+    pair.source.exec("CREATE USER app@'%' IDENTIFIED BY 'App-Login-1'; GRANT SELECT ON shop.* TO app@'%'");
+    let migration = carrying(pair.options("died", &["shop"]));
+    run(&migration, Until::Synced);
+    pair.source.exec("GRANT DELETE ON shop.* TO app@'%'; ALTER USER app@'%' WITH MAX_USER_CONNECTIONS 7");
+    // The last record of the account is what a run that dies does not get to.
+    pair.target.exec(
+        "CREATE TRIGGER __dts__.dies BEFORE UPDATE ON __dts__.account FOR EACH ROW BEGIN \
+         IF NEW.record LIKE '%\"is_done\":true%' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'died'; END IF; END",
+    );
+    let outcome = migration.run(Until::Synced, &StopToken::new(), &Progress::new());
+    eprintln!("{outcome:?}");
+    assert!(
+        grants(&pair.target, "app@'%'")[0].contains("SELECT, DELETE")
+            || grants(&pair.target, "app@'%'")[1].contains("DELETE")
+    );
+    pair.source.exec("REVOKE DELETE ON shop.* FROM app@'%'; ALTER USER app@'%' WITH MAX_USER_CONNECTIONS 0");
+    pair.target.exec("DROP TRIGGER __dts__.dies");
+    run(&migration, Until::Synced);
+    assert_eq!(grants(&pair.target, "app@'%'"), grants(&pair.source, "app@'%'"));
+    assert_eq!(
+        pair.target.query_one::<u64>("SELECT max_user_connections FROM mysql.user WHERE User = 'app'"),
+        0
+    );
+    let entries = listed(&migration);
+    expect(&entries, "'app'@'%'", AccountResult::Normal, AccountState::Carried);
+}
+
+/// What somebody does on the target stays, a DROP USER, too.
+#[test]
+fn an_account_that_was_dropped_on_the_target_is_told_and_stays_away() {
+    let pair = Pair::start(Generation::New);
+    pair.source.exec(SHOP);
+    pair.source.exec("CREATE USER app@'%' IDENTIFIED BY 'App-Login-1'; GRANT SELECT ON shop.* TO app@'%'");
+    let migration = carrying(pair.options("dropped", &["shop"]));
+    run(&migration, Until::Synced);
+    pair.target.exec("DROP USER app@'%'");
+    run(&migration, Until::Synced);
+    assert!(!can_log_in(&pair.target, "app", "App-Login-1"), "it came back");
+    let entries = listed(&migration);
+    expect(&entries, "'app'@'%'", AccountResult::Impossible, AccountState::Untouched);
+    let entry = &entries["'app'@'%'"];
+    assert!(entry.notes.iter().any(|note| note.text.contains("dropped on the target")), "{entry:?}");
+    // A cut-over does not lock it out unseen.
+    let wish = CutoverOptions::new(GateKind::LockAccounts);
+    let error = migration.cutover(&wish, Hooks::telling(&|_| {}), true, &StopToken::new()).unwrap_err();
+    assert!(error.to_string().contains("'app'@'%'"), "{error}");
+
+    // The statement of the list has it carried again.
+    pair.target.exec(&entry.statements[0]);
+    run(&migration, Until::Synced);
+    assert!(can_log_in(&pair.target, "app", "App-Login-1"));
+    // Dropped on both sides it is forgotten.
+    pair.target.exec("DROP USER app@'%'");
+    pair.source.exec("DROP USER app@'%'");
+    run(&migration, Until::Synced);
+    assert!(!listed(&migration).contains_key("'app'@'%'"));
+    assert_eq!(pair.target.query_one::<u64>("SELECT COUNT(*) FROM __dts__.account WHERE user = 'app'"), 0);
 }

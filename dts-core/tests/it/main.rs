@@ -16,6 +16,7 @@ mod connect;
 mod cutover;
 mod ddl;
 mod divergence;
+mod gate;
 mod handover_crash;
 mod handover_resume;
 mod handover_words;
