@@ -228,7 +228,7 @@ impl<'a> Handover<'a> {
                 Some(verifier) => verifier,
                 None => Verifier::open(run.ends, pairs, since, run.stop).map_err(explain_purged)?,
             };
-            verifier.finish(end, run.stop)
+            verifier.finish(run.ends, end, run.stop)
         })
     }
 

@@ -39,7 +39,7 @@ use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::Structure;
 use crate::target::ledger::{Ledger, Phase, TableRow, TaskRow};
-use crate::target::{TargetEndpoint, clean_check, watch_mark};
+use crate::target::{TargetEndpoint, clean_check, prepared_mark, watch_mark};
 use crate::transform::Transform;
 use crate::validator::{TaskType, ValidationReport, Validator, ValidatorOptions};
 
@@ -181,8 +181,7 @@ impl Migration {
         let applies = phase < Phase::Completing;
         let applied: &dyn AppliedPosition = if applies { &checkpoint } else { &still };
         let check = |stop: &StopToken| -> Result<CheckReport> {
-            let since =
-                if applies { Some(server::gtid_committed(&mut ends.source.control(stop)?)?) } else { None };
+            let since = if applies { Some(self.compared_from(&ends, stop)?) } else { None };
             let mut report = Checker::new(&ends.source, &ends.target, pairs, options.clone(), applied)
                 .run(stop, progress)?;
             if let Some(since) = since {
@@ -207,6 +206,13 @@ impl Migration {
             Ok(report)
         };
         self.beside_applier(&ends, applies && apply_here, (stop, &stop.child()), check)
+    }
+
+    /// Returns after which position of the source rows may change that a check from now on has compared. What is prepared changes
+    /// rows when it is committed, so it is not in it.
+    fn compared_from(&self, ends: &Ends, stop: &StopToken) -> Result<GtidSet> {
+        let prepared = prepared_mark::read(&mut ends.target.control(stop)?, &self.options.name)?;
+        Ok(server::gtid_committed(&mut ends.source.control(stop)?)?.subtract(&prepared))
     }
 
     /// Writes down what a check of all tables found: a hand-over compares what was touched since.

@@ -11,6 +11,7 @@ mod endpoint;
 pub mod held_triggers;
 pub mod journal;
 pub mod ledger;
+pub mod prepared_mark;
 pub mod repair_mark;
 mod session_lock;
 pub mod watch_mark;
