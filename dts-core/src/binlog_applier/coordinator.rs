@@ -12,8 +12,8 @@ use crate::data::{GtidSet, Position};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::stop::StopToken;
-use crate::target::{TargetEndpoint, prepared_mark};
 use crate::target::ledger::Ledger;
+use crate::target::{TargetEndpoint, prepared_mark};
 
 use super::change::Span;
 use super::worker::{self, Committed, Divergence, Job, LowWater, OwnSessions, Worker, WorkerPool};

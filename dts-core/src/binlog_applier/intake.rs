@@ -218,7 +218,9 @@ impl<'a> Intake<'a> {
             }
             StatementKind::Commit => self.end_group(out),
             // A comment alone commits by itself, as every statement outside of BEGIN.
-            StatementKind::Empty if self.group.as_ref().is_some_and(|group| !group.open) => self.end_group(out),
+            StatementKind::Empty if self.group.as_ref().is_some_and(|group| !group.open) => {
+                self.end_group(out)
+            }
             StatementKind::Empty | StatementKind::XaEnd { .. } => Ok(()),
             StatementKind::Savepoint { name } => {
                 self.group_under_way()?.set_savepoint(name);

@@ -246,8 +246,10 @@ fn all_answered(answers: usize, statements: usize) -> Result<()> {
     if answers == statements {
         return Ok(());
     }
-    Err(Error::internal(format!("{statements} statements were sent in a packet, and {answers} were answered"))
-        .on(Side::Target))
+    Err(Error::internal(format!(
+        "{statements} statements were sent in a packet, and {answers} were answered"
+    ))
+    .on(Side::Target))
 }
 
 /// Appends one change such that it is right after everything before it.

@@ -222,7 +222,8 @@ impl<'a> Sessions<'a> {
     /// Rows that the server cannot hash (their text is longer than its `max_allowed_packet`) are hashed here: those of a keyed table
     /// when they are looked up by identity; without a key, where the hash is the identity, all of the table from then on.
     pub(super) fn rows(&mut self, side: Side, digest: &RowDigest, rows: Rows<'_>) -> Result<SeenRows> {
-        let is_unhashable = |(known_side, table): &(Side, TableName)| *known_side == side && table == digest.table();
+        let is_unhashable =
+            |(known_side, table): &(Side, TableName)| *known_side == side && table == digest.table();
         if self.streams(side, digest) || !digest.has_key() && self.unhashable.iter().any(is_unhashable) {
             return self.stream_rows(side, digest, rows);
         }

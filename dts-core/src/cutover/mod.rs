@@ -15,6 +15,7 @@
 //! # Why there are never two writable sides
 //! The gate is opened again only in a phase before `Opening`, the target only after that phase is durable. A process that dies
 //! in between leaves both sides closed and the journal says so; running the cut-over again goes on.
+mod acting_key;
 pub(crate) mod counters;
 pub(crate) mod gate;
 pub(crate) mod touched;

@@ -18,9 +18,10 @@ use crate::error::Result;
 use crate::source::SourceEndpoint;
 use crate::source::binlog_stream::BinlogStream;
 use crate::sql::statement::{self, Statement, StatementKind};
-use crate::sql::write::is_same;
 use crate::stop::StopToken;
 use crate::transform::ObjectSelection;
+
+use super::acting_key::{self, ActingKey};
 
 /// Keys that are kept.
 const KEYS_MAX: usize = 50_000;
@@ -59,7 +60,7 @@ impl TouchedRows {
         let facts = source.facts();
         let taker = Taker {
             watched: tables.iter().map(|table| (table.name.clone(), Watched::new(table))).collect(),
-            acting: if facts.logs_cascades() { HashMap::new() } else { acting_keys(tables) },
+            acting: if facts.logs_cascades() { HashMap::new() } else { acting_key::of(tables) },
             selection: selection.clone(),
             folds: facts.lower_case_table_names() == 1,
             by_id: HashMap::new(),
@@ -175,57 +176,6 @@ fn cell(value: &Value) -> Option<Vec<u8>> {
         | Value::Json(_)
         | Value::JsonDiff(_) => None,
     }
-}
-
-/// A foreign key that changes rows of other tables, seen from the parent.
-struct ActingKey {
-    /// The parent's columns that it refers to; one that is not known may change at any time.
-    referred: Option<Vec<usize>>,
-    /// The child, its own children, and so on.
-    tied: BTreeSet<TableName>,
-}
-
-impl ActingKey {
-    /// Returns whether an update of the parent may act.
-    fn minds(&self, before: &RowImage, after: &RowImage) -> bool {
-        self.referred.as_ref().is_none_or(|columns| {
-            columns.iter().any(|&column| match (before.get(column), after.get(column)) {
-                (_, None | Some(Value::Absent)) => false,
-                (Some(before), Some(after)) => !is_same(before, after),
-                (None, Some(_)) => true,
-            })
-        })
-    }
-}
-
-fn acting_keys(tables: &[TableSchema]) -> HashMap<TableName, Vec<ActingKey>> {
-    let mut children: HashMap<&TableName, Vec<&TableName>> = HashMap::new();
-    let keys = || {
-        tables.iter().flat_map(|table| {
-            table.foreign_keys.iter().filter(|key| key.cascades).map(move |key| (&table.name, key))
-        })
-    };
-    for (child, key) in keys() {
-        children.entry(&key.referenced_table).or_default().push(child);
-    }
-    let mut acting: HashMap<TableName, Vec<ActingKey>> = HashMap::new();
-    for (child, key) in keys() {
-        let parent = tables.iter().find(|table| table.name == key.referenced_table);
-        let position = |parent: &TableSchema, name: &String| {
-            parent.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
-        };
-        let referred = parent.and_then(|parent| {
-            key.referenced_columns.iter().map(|name| position(parent, name)).collect::<Option<Vec<_>>>()
-        });
-        let (mut tied, mut waiting) = (BTreeSet::new(), vec![child]);
-        while let Some(table) = waiting.pop() {
-            if tied.insert(table.clone()) {
-                waiting.extend(children.get(table).into_iter().flatten());
-            }
-        }
-        acting.entry(key.referenced_table.clone()).or_default().push(ActingKey { referred, tied });
-    }
-    acting
 }
 
 /// What was touched.

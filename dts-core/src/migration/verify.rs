@@ -130,7 +130,10 @@ impl<'a> Verifier<'a> {
                 }
             }
             rounds += 1;
-            self.reached = goal;
+            // Who goes on after a crash reads from here, and must find again which tables are tied.
+            if self.tied.is_empty() {
+                self.reached = goal;
+            }
             if rounds >= ROUNDS_MAX || (rows <= FEW_ROWS && round.elapsed() <= SHORT) {
                 return Ok(rounds);
             }
@@ -205,8 +208,7 @@ impl<'a> Verifier<'a> {
         let whole: BTreeSet<TableName> = pairs.iter().map(|pair| pair.source.clone()).collect();
         self.tied.retain(|table| !whole.contains(table));
         if !whole.is_empty() {
-            let mut options = CheckOptions::default();
-            options.patience = PATIENCE;
+            let options = CheckOptions { patience: PATIENCE, ..CheckOptions::default() };
             let checker = Checker::new(&ends.source, &ends.target, pairs, options, applied);
             let report = checker.run(stop, &CheckProgress::new())?;
             self.judge(&report)?;
@@ -257,7 +259,11 @@ impl<'a> Verifier<'a> {
 fn tell_whole(tables: &BTreeSet<TableName>) -> Option<String> {
     let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
     (!names.is_empty()).then(|| {
-        format!("{} tables compared whole, because foreign keys change their rows: {}", names.len(), names.join(", "))
+        format!(
+            "{} tables compared whole, because foreign keys change their rows: {}",
+            names.len(),
+            names.join(", ")
+        )
     })
 }
 

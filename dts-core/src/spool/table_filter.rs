@@ -75,8 +75,8 @@ impl TableFilter {
             })
         };
         // By this row of its own an applier knows what it must not carry back to where it came from.
-        let selected =
-            is_mark(database, table) || self.selection.selects_table(&TableName::new(text(database)?, text(table)?));
+        let selected = is_mark(database, table)
+            || self.selection.selects_table(&TableName::new(text(database)?, text(table)?));
         self.by_id.insert(id, (name.into(), selected));
         Ok(selected)
     }

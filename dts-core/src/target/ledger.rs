@@ -823,8 +823,17 @@ impl Ledger {
     /// What the target answered.
     pub fn forget(&self, connection: &mut Connection) -> Result<()> {
         let task = self.literal();
-        let tables =
-            ["chunk", "table_copy", "object", "ddl", "apply_window", "checkpoint", "prepared", "account", "task"];
+        let tables = [
+            "chunk",
+            "table_copy",
+            "object",
+            "ddl",
+            "apply_window",
+            "checkpoint",
+            "prepared",
+            "account",
+            "task",
+        ];
         let sql: Vec<String> = tables
             .iter()
             .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))

@@ -298,7 +298,9 @@ fn windows_leave_out_what_does_not_fit() {
     let pair = Pair::start(Generation::New);
     pair.source.exec("CREATE DATABASE d; USE d; CREATE TABLE plain (id INT PRIMARY KEY, n INT); CREATE TABLE uniq (id INT PRIMARY KEY, u INT UNIQUE, n INT); INSERT INTO plain VALUES (1,1)");
     for _ in 0..10 {
-        pair.source.exec("SET @n := (SELECT MAX(id) FROM d.plain); INSERT INTO d.plain SELECT id + @n, n FROM d.plain");
+        pair.source.exec(
+            "SET @n := (SELECT MAX(id) FROM d.plain); INSERT INTO d.plain SELECT id + @n, n FROM d.plain",
+        );
     }
     pair.source.exec("INSERT INTO d.uniq SELECT id, id, 0 FROM d.plain WHERE id <= 20");
     let mut options = pair.options("log", &["d"]);
@@ -339,10 +341,16 @@ fn windows_with_committed_parts_are_not_tried_again() {
     pair.source.exec("USE d; BEGIN; UPDATE a SET n = 2; UPDATE b SET n = 2; UPDATE free SET n = 2; COMMIT");
     let error = migration.run(Until::Synced, &StopToken::new(), &Progress::new()).map(drop).unwrap_err();
     assert_eq!((error.code(), error.table().unwrap().to_string()), (Code(5004), "d.free".to_owned()));
-    assert_eq!(pair.target.query_one::<u64>("SELECT COUNT(*) FROM d.a WHERE n = 2"), 1024, "parts were committed");
-    let said: Vec<String> = pair.target.query("SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log");
+    assert_eq!(
+        pair.target.query_one::<u64>("SELECT COUNT(*) FROM d.a WHERE n = 2"),
+        1024,
+        "parts were committed"
+    );
+    let said: Vec<String> =
+        pair.target.query("SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log");
     // Each life begins with the coordinator's lock.
-    let lives = said.iter().filter(|sql| sql.starts_with("SELECT GET_LOCK(") && sql.ends_with(", ''), 1)")).count();
+    let lives =
+        said.iter().filter(|sql| sql.starts_with("SELECT GET_LOCK(") && sql.ends_with(", ''), 1)")).count();
     assert_eq!(lives, 1);
     pair.target.exec("INSERT INTO d.free VALUES (1)");
     run(&migration, Until::Synced);

@@ -731,13 +731,16 @@ fn check_says_what_it_cannot_compare() {
 /// Rows that a server cannot hash, of a table without a key: read and hashed here, however many rows there are beside them.
 #[test]
 fn check_of_long_rows_without_a_key() {
-    for (small_source, version) in [(true, Version::Mysql97), (true, Version::Mysql56), (false, Version::Mysql56)] {
+    for (small_source, version) in
+        [(true, Version::Mysql97), (true, Version::Mysql56), (false, Version::Mysql56)]
+    {
         let server = |version: Version, small: bool| {
             let options = ServerOptions::new(version);
             let options = if version == Version::Mysql56 { options.rds_like() } else { options };
             Server::start(if small { options.arg("--max-allowed-packet=16384") } else { options }).unwrap()
         };
-        let pair = Pair { source: server(version, small_source), target: server(Version::Mysql97, !small_source) };
+        let pair =
+            Pair { source: server(version, small_source), target: server(Version::Mysql97, !small_source) };
         pair.exec(
             "CREATE DATABASE d DEFAULT CHARACTER SET latin1; USE d;
             CREATE TABLE wide (a INT, v VARCHAR(20000), w VARCHAR(20000));

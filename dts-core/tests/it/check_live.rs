@@ -284,8 +284,13 @@ fn check_beside_a_prepared_transaction() {
     let mut hasty = options();
     hasty.patience = Duration::from_secs(3);
     for apply_here in [true, false] {
-        let report = migration.check(hasty.clone(), apply_here, &StopToken::new(), &CheckProgress::new()).unwrap();
-        assert_eq!((report.conclusion, found(&report)), (Conclusion::Different, vec!["t 3 Different".to_owned()]), "{report:#?}");
+        let report =
+            migration.check(hasty.clone(), apply_here, &StopToken::new(), &CheckProgress::new()).unwrap();
+        assert_eq!(
+            (report.conclusion, found(&report)),
+            (Conclusion::Different, vec!["t 3 Different".to_owned()]),
+            "{report:#?}"
+        );
     }
     pair.target.exec("UPDATE d.t SET n = 3 WHERE id = 3");
     pair.source.exec("XA COMMIT 'x'");

@@ -321,8 +321,11 @@ fn commit_that_stalls_without_gtids() {
 #[test]
 fn start_positions_hold_xa_transactions_whole() {
     let source = Server::start(ServerOptions::new(Version::Mysql97)).unwrap();
-    source.exec("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, n INT); INSERT INTO d.t VALUES (1, 0)");
-    let before: u64 = source.query_one("SELECT SUBSTRING_INDEX(SUBSTRING_INDEX(@@GLOBAL.gtid_executed, '-', -1), ':', -1)");
+    source.exec(
+        "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, n INT); INSERT INTO d.t VALUES (1, 0)",
+    );
+    let before: u64 =
+        source.query_one("SELECT SUBSTRING_INDEX(SUBSTRING_INDEX(@@GLOBAL.gtid_executed, '-', -1), ':', -1)");
     let mut dice = Dice(seed());
     let writer = Writer::start(&source, move |connection, step| {
         let mut run = |sql: &str| connection.query_drop(format!("{sql} 'x{step}'")).unwrap();

@@ -33,7 +33,8 @@ impl<F: Fn() + Sync> GateHook for Closing<F> {
 
 fn cut_over(migration: &Migration, at_the_gate: impl Fn() + Sync) -> Result<CutoverReport> {
     let hook = Closing(at_the_gate);
-    let observer = |step: &dts_core::cutover::CutoverStep| eprintln!("{:12} {:?}", step.name.name(), step.saw);
+    let observer =
+        |step: &dts_core::cutover::CutoverStep| eprintln!("{:12} {:?}", step.name.name(), step.saw);
     let mut options = CutoverOptions::new(GateKind::Hook);
     options.require_clean_check = true;
     migration.cutover(
@@ -92,7 +93,8 @@ fn touched_rows_of_foreign_keys() {
         crate::support::wait_until("it is applied", || {
             pair.target.query_one::<u64>("SELECT COUNT(*) FROM shop.child WHERE parent = 9") == 1
         });
-        pair.target.exec("SET SESSION foreign_key_checks = 0; UPDATE shop.child SET parent = 2 WHERE id = 20");
+        pair.target
+            .exec("SET SESSION foreign_key_checks = 0; UPDATE shop.child SET parent = 2 WHERE id = 20");
     };
     let error = cut_over(&migration, at_the_gate).map(drop).unwrap_err();
     assert!(error.to_string().contains("1 rows of shop.child"), "{error}");
@@ -179,9 +181,8 @@ fn touched_rows_of_new_tables() {
 }
 
 fn end_sessions(server: &Server) {
-    let ids: Vec<u64> = server.query(
-        "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'root' AND ID <> CONNECTION_ID()",
-    );
+    let ids: Vec<u64> = server
+        .query("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'root' AND ID <> CONNECTION_ID()");
     let mut killer = server.root();
     for id in ids {
         drop(killer.query_drop(format!("KILL {id}")));
@@ -193,7 +194,9 @@ fn end_sessions(server: &Server) {
 fn touched_rows_over_connections_that_end() {
     let pair = Pair::start(Generation::New);
     for server in [&pair.source, &pair.target] {
-        server.exec("CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY); INSERT INTO d.t VALUES (1),(2),(3)");
+        server.exec(
+            "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY); INSERT INTO d.t VALUES (1),(2),(3)",
+        );
     }
     let stop = StopToken::new();
     let source = SourceEndpoint::connect(SourceOptions::new(connection(&pair.source)), &stop).unwrap();
@@ -202,7 +205,8 @@ fn touched_rows_over_connections_that_end() {
     let patience = Duration::from_secs(10);
     let pairs = vec![TablePair::same(table.clone())];
     let mut keys = KeyCheck::open(&source, &target, pairs, patience, &stop).unwrap();
-    let rows = [RowKeys { table, columns: vec!["id".into()], keys: vec![vec![b"1".to_vec()], vec![b"3".to_vec()]] }];
+    let rows =
+        [RowKeys { table, columns: vec!["id".into()], keys: vec![vec![b"1".to_vec()], vec![b"3".to_vec()]] }];
     for server in [&pair.source, &pair.target] {
         let report = keys.compare(&rows, &NothingApplies, &stop).unwrap();
         assert_eq!((report.conclusion, report.rows_compared), (Conclusion::Same, 2));
