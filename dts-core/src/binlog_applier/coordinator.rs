@@ -12,8 +12,8 @@ use crate::data::{GtidSet, Position};
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::stop::StopToken;
-use crate::target::TargetEndpoint;
 use crate::target::ledger::Ledger;
+use crate::target::{TargetEndpoint, prepared_mark};
 
 use super::change::Span;
 use super::worker::{self, Committed, Divergence, Job, LowWater, OwnSessions, Worker, WorkerPool};
@@ -173,6 +173,12 @@ impl<'a> Coordinator<'a> {
     pub(super) fn begin_window(&mut self, transactions: &GtidSet) -> Result<()> {
         let sql = self.ledger.begin_window_statement(transactions);
         self.main.note(&sql, "recording a window")
+    }
+
+    /// Notes which XA transactions are prepared.
+    pub(super) fn note_prepared(&mut self, transactions: &GtidSet) -> Result<()> {
+        let sql = prepared_mark::statement(self.ledger.task_name(), transactions);
+        self.main.note(&sql, "noting prepared XA transactions")
     }
 
     /// Records a window as applied, together with the last of its changes, which `write` writes. Only while no worker is at

@@ -186,9 +186,14 @@ impl EpochEngine {
                 }
                 Stage::Committing(closed, _) | Stage::Inserting(closed) => {
                     let rules = self.rules;
-                    coordinator.end_window(&closed.committed, |worker| {
+                    let ended = coordinator.end_window(&closed.committed, |worker| {
                         window::write_in_order(&closed.window, rules, worker)
-                    })?;
+                    });
+                    if ended.is_err() {
+                        // Its parts are committed: there is nothing left to be tried one by one.
+                        self.stage = Stage::Inserting(closed);
+                    }
+                    ended?;
                 }
             }
         }

@@ -138,11 +138,7 @@ impl<'a> Intake<'a> {
         }
         // Before every statement there is one: it is not taken apart again when it is known.
         if raw.header.event_type == EventType::TableMap {
-            if self.guard.is_on()
-                && let Event::TableMap(map) = Event::parse(raw)?
-            {
-                self.guard.map(&map)?;
-            }
+            self.guard.map(raw.body)?;
             return self.tables.map(raw.body);
         }
         match Event::parse(raw)? {
@@ -186,7 +182,7 @@ impl<'a> Intake<'a> {
             }
             .into());
         }
-        if self.group.as_ref().is_some_and(|group| group.open) {
+        if self.group.is_some() {
             return Err(
                 ErrorKind::BinlogDamaged { what: "a transaction begins inside another".into() }.into()
             );
@@ -221,6 +217,10 @@ impl<'a> Intake<'a> {
                 Ok(())
             }
             StatementKind::Commit => self.end_group(out),
+            // A comment alone commits by itself, as every statement outside of BEGIN.
+            StatementKind::Empty if self.group.as_ref().is_some_and(|group| !group.open) => {
+                self.end_group(out)
+            }
             StatementKind::Empty | StatementKind::XaEnd { .. } => Ok(()),
             StatementKind::Savepoint { name } => {
                 self.group_under_way()?.set_savepoint(name);

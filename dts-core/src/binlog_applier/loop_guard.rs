@@ -1,17 +1,14 @@
 //! Keeps a transaction of ours from being carried back to where it came from.
 //!
-//! Whatever applies changes on a server writes its row of the checkpoint there, in the same transaction. So a transaction in that
+//! Whatever applies changes on a server writes its row of the checkpoint there, in the same transaction; a part of a window, which
+//! has nothing to record yet, touches it all the same. So a transaction in that
 //! server's log that changes such a row of the opposite channel was made by that channel, and is left out. The row is told by its
 //! task: another task's transactions are data like any other (a chain of migrations, for example).
 use std::collections::HashMap;
 
-use crate::binlog::{RowDecoder, RowsEvent, TableMap};
-use crate::data::{RowImage, Value};
+use crate::binlog::{RowDecoder, RowsEvent, TableMap, mapped_name};
+use crate::data::{RowImage, Value, is_mark};
 use crate::error::Result;
-use crate::target::ledger::SCHEMA;
-
-/// The table that holds the rows.
-const TABLE: &str = "checkpoint";
 
 /// Tells our own transactions.
 pub(super) struct LoopGuard {
@@ -25,20 +22,16 @@ impl LoopGuard {
         LoopGuard { tasks, by_id: HashMap::new() }
     }
 
-    /// Returns whether there is something to guard against.
-    pub(super) fn is_on(&self) -> bool {
-        !self.tasks.is_empty()
-    }
-
-    /// Takes a table map.
-    pub(super) fn map(&mut self, map: &TableMap) -> Result<()> {
-        if !self.is_on() {
+    /// Takes the body of a table map's event. Only names are read, unless it is the table of the rows.
+    pub(super) fn map(&mut self, body: &[u8]) -> Result<()> {
+        if self.tasks.is_empty() {
             return Ok(());
         }
-        if map.database == SCHEMA && map.table == TABLE {
-            self.by_id.insert(map.table_id, RowDecoder::new(map, &[])?);
-        } else {
-            self.by_id.remove(&map.table_id);
+        let (table_id, database, table) = mapped_name(body)?;
+        if is_mark(database, table) {
+            self.by_id.insert(table_id, RowDecoder::new(&TableMap::parse(body)?, &[])?);
+        } else if !self.by_id.is_empty() {
+            self.by_id.remove(&table_id);
         }
         Ok(())
     }

@@ -75,8 +75,8 @@ impl Prepared {
             })
             .on(Side::Source)
             .with_hint(
-                "XA transactions of the source change too much at once. End those that XA RECOVER lists there and start a new \
-                 task, with smaller ones.",
+                "XA transactions of the source change too much at once, one that ends with XA COMMIT ... ONE PHASE included: it is \
+                 in the log for good. End those that XA RECOVER lists there and start a new task, with smaller ones.",
             ));
         }
         held_back.events.push(raw);

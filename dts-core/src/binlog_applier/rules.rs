@@ -10,12 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::sql::write::InsertForm;
 
 use super::change::{Change, Span};
-use super::statements::{self, Statements};
+use super::statements::{self, PACKET_BYTES, Statements};
 use super::worker::{Divergence, Worker};
 use super::{ApplyMode, OnDivergence};
-
-/// Bytes of statements that are sent at once.
-const PACKET_BYTES: usize = 1 << 20;
 
 /// How changes are applied.
 #[derive(Clone, Copy, Debug)]

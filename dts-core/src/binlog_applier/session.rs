@@ -7,6 +7,7 @@ use crate::error::{ErrorKind, Result};
 use crate::progress::Progress;
 use crate::server;
 use crate::stop::StopToken;
+use crate::target::prepared_mark;
 use crate::wire::Connection;
 
 use super::change::TransactionPart;
@@ -35,6 +36,8 @@ pub(super) struct Session<'a> {
     intake: Intake<'a>,
     apply: Apply<'a>,
     source: Connection,
+    /// The prepared XA transactions that the ledger tells others of.
+    prepared_noted: GtidSet,
     /// The last look at the source.
     look: Option<Look>,
 }
@@ -98,7 +101,9 @@ impl<'a> Session<'a> {
         stop: &'a StopToken,
         progress: &'a Progress,
     ) -> Result<Self> {
-        let rows = applier.ledger.tables(&mut applier.target.control(stop)?)?;
+        let mut control = applier.target.control(stop)?;
+        let rows = applier.ledger.tables(&mut control)?;
+        let prepared_noted = prepared_mark::read(&mut control, applier.ledger.task_name())?;
         let folds = applier.source.facts().lower_case_table_names() != 0;
         let known = KnownTables::new(rows, folds, applier.mode);
         let changer = SchemaChanger {
@@ -133,6 +138,7 @@ impl<'a> Session<'a> {
                 progress,
             },
             source: applier.source.control(stop)?,
+            prepared_noted,
             look: None,
         })
     }
@@ -179,6 +185,7 @@ impl<'a> Session<'a> {
                 && self.apply.coordinator.pending_window().is_none()
             {
                 self.apply.engine.drain(&mut self.apply.coordinator)?;
+                self.note_prepared()?;
                 return self.apply.coordinator.advance();
             }
             self.apply.stop.check()?;
@@ -234,6 +241,7 @@ impl<'a> Session<'a> {
             spool.release(self.applied())?;
             self.apply.progress.set_spool_bytes(spool.bytes_waiting());
         }
+        self.note_prepared()?;
         let executed = server::gtid_executed(&mut self.source)?;
         let is_reached = self.has(&executed);
         let progress = self.apply.progress;
@@ -246,6 +254,20 @@ impl<'a> Session<'a> {
             progress.set_lag(Some(Duration::ZERO));
         }
         self.look = Some(Look { executed, at: Instant::now(), is_reached });
+        Ok(())
+    }
+
+    /// Tells others which XA transactions need not be waited for. What was told once holds until it is applied.
+    fn note_prepared(&mut self) -> Result<()> {
+        let prepared = self.intake.prepared();
+        if prepared.is_empty() && self.prepared_noted.is_empty() {
+            return Ok(());
+        }
+        let now = prepared.union(&self.prepared_noted.subtract(self.applied()));
+        if now != self.prepared_noted {
+            self.apply.coordinator.note_prepared(&now)?;
+            self.prepared_noted = now;
+        }
         Ok(())
     }
 
@@ -264,9 +286,7 @@ impl Apply<'_> {
             self.engine.flush(&mut self.coordinator)
         }
     }
-}
 
-impl Apply<'_> {
     /// Changes the engine between two transactions, when it is time to.
     fn choose(&mut self) -> Result<()> {
         let careful = !self.careful.is_empty() && !self.coordinator.applied().contains_set(self.careful);

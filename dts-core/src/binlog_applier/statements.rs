@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use crate::data::Value;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Side};
 use crate::sql::write::InsertForm;
 use crate::wire::{Connection, Done};
 
@@ -15,6 +15,8 @@ const STATEMENT_ROWS_MAX: u64 = 500;
 /// Bytes that one statement grows to, apart from its last row, which is no larger. A row of more has a statement of its own, so
 /// that whatever fits into the target's `max_allowed_packet` (1 MiB and up) by itself can be sent (spirit PR 1036).
 const STATEMENT_BYTES_MAX: usize = 256 << 10;
+/// Bytes of statements from which on they are sent.
+pub(super) const PACKET_BYTES: usize = 1 << 20;
 /// What a packet holds besides the statements.
 const PACKET_EXTRA: usize = 64;
 
@@ -230,10 +232,24 @@ fn send_packet(
     for (expectation, answer) in expectations.iter().zip(answers.iter().skip(before)) {
         expectation.verify(answer)?;
     }
-    sent.map_err(|error| {
-        let failed = answers.len().checked_sub(before).and_then(|position| expectations.get(position));
-        explain(error, failed)
-    })
+    match sent {
+        Ok(()) => all_answered(answers.len(), expectations.len() + before),
+        Err(error) => {
+            let failed = answers.len().checked_sub(before).and_then(|position| expectations.get(position));
+            Err(explain(error, failed))
+        }
+    }
+}
+
+/// A statement that nobody answered is one that nobody verified.
+fn all_answered(answers: usize, statements: usize) -> Result<()> {
+    if answers == statements {
+        return Ok(());
+    }
+    Err(Error::internal(format!(
+        "{statements} statements were sent in a packet, and {answers} were answered"
+    ))
+    .on(Side::Target))
 }
 
 /// Appends one change such that it is right after everything before it.
@@ -328,4 +344,18 @@ fn explain(error: Error, failed: Option<&Expectation>) -> Error {
         return failed.locate(ErrorKind::Divergence { what: what.into() }.into());
     }
     failed.locate(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_statement_must_be_answered() {
+        assert!(all_answered(3, 3).is_ok());
+        for answers in [2, 4] {
+            let error = all_answered(answers, 3).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Internal { .. }), "{error}");
+        }
+    }
 }

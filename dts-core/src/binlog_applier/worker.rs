@@ -103,13 +103,15 @@ impl Worker {
         Ok(())
     }
 
-    /// Commits what was executed as a part of a window; the ledger knows that it is under way.
+    /// Commits what was executed as a part of a window; the ledger knows that it is under way. The worker's row is touched, so that
+    /// whoever reads the target's log knows the part as ours.
     ///
     /// # Errors
     /// What the target answered.
     pub(super) fn commit_part(&mut self) -> Result<()> {
         if std::mem::take(&mut self.begun) {
-            self.connection.execute("COMMIT", "committing a part of a window")?;
+            let touch = self.ledger.touch_checkpoint_statement(self.number);
+            self.connection.execute(format!("{touch};COMMIT"), "committing a part of a window")?;
         }
         Ok(())
     }

@@ -39,7 +39,8 @@ impl AppliedPosition for NothingApplies {
 /// What a task has applied, read from its checkpoint rows on the target.
 ///
 /// Those rows are written in the transactions that write the data, so what they tell is visible. It works for a task that
-/// runs in another process, and for one that is stopped.
+/// runs in another process, and for one that is stopped. An XA transaction that is prepared on the source shows nothing there, so
+/// it counts as applied as soon as who applies has noted it.
 pub struct CheckpointPosition {
     target: TargetEndpoint,
     task: String,
@@ -59,18 +60,23 @@ impl CheckpointPosition {
     }
 
     fn read(&self, connection: &mut Connection) -> Result<Option<Position>> {
-        let sql = format!(
-            "SELECT applied FROM __dts__.checkpoint WHERE task = {}",
-            quote::string_literal(&self.task)
-        );
-        let rows = match connection.query(sql, "reading the checkpoint") {
-            Ok(rows) => rows,
-            // 1049 unknown database, 1146 unknown table: no task was ever run here.
-            Err(error) if error.server_error().is_some_and(|e| matches!(e.code, 1049 | 1146)) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
+        let task = quote::string_literal(&self.task);
+        let sql = format!("SELECT applied, 0 FROM __dts__.checkpoint WHERE task = {task}");
+        let with_prepared =
+            format!("{sql} UNION ALL SELECT transactions, 1 FROM __dts__.prepared WHERE task = {task}");
+        // 1049 unknown database, 1146 unknown table: no task was ever run here, or by an earlier version.
+        let is_missing = |error: &Error| error.server_error().is_some_and(|e| matches!(e.code, 1049 | 1146));
+        let rows = match connection.query(with_prepared, "reading the checkpoint") {
+            Err(error) if is_missing(&error) => connection.query(sql, "reading the checkpoint"),
+            rows => rows,
         };
+        let rows = match rows {
+            Err(error) if is_missing(&error) => return Ok(None),
+            rows => rows?,
+        };
+        if rows.iter().all(|row| row.u64(1) == Some(1)) {
+            return Ok(None);
+        }
         let positions = rows.iter().map(|row| row.string(0).parse()).collect::<Result<Vec<Position>>>()?;
         join(positions)
     }

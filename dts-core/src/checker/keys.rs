@@ -9,7 +9,7 @@ use super::sessions::{Ends, Methods, Sessions};
 use super::settle::{LOOKUP_ROWS, Settled, Settler};
 use super::{CheckMethod, CheckMode, CheckOptions, Checker, NothingApplies, TablePair};
 use crate::data::TableName;
-use crate::error::{Result, Side, Stage};
+use crate::error::{Error, Recovery, Result, Side, Stage};
 use crate::server::ServerFacts;
 use crate::source::SourceEndpoint;
 use crate::sql::digest::{Content, Rows};
@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// Rows that share one wait for the applier.
 const BATCH_ROWS: usize = 4_000;
+/// How often a table is tried when connections break.
+const ATTEMPTS: u32 = 3;
 
 /// Rows of one table, by their keys.
 #[derive(Clone)]
@@ -127,8 +129,19 @@ impl<'a> KeyCheck<'a> {
                             differences_max: 10,
                             show_values: false,
                         };
-                        compare_table(&settler, &mut self.sessions, rows, &mut table)
-                            .map_err(|error| error.for_table(&rows.table).in_stage(Stage::Check))?;
+                        let empty = table.clone();
+                        let compared = attempt(&mut self.sessions, stop, |sessions| {
+                            table.clone_from(&empty);
+                            compare_table(&settler, sessions, rows, &mut table)
+                        });
+                        match compared {
+                            Err(error) if is_gone(&error) => {
+                                table = empty;
+                                table.skipped = Some(error.to_string());
+                            }
+                            compared => compared
+                                .map_err(|error| error.for_table(&rows.table).in_stage(Stage::Check))?,
+                        }
                     } else {
                         table.skipped = Some("its rows cannot be found by the key that the log shows".into());
                     }
@@ -142,8 +155,8 @@ impl<'a> KeyCheck<'a> {
     /// Counts the rows of the smallest tables on both sides, of about `rows_max` rows in all. Nobody may write meanwhile.
     ///
     /// # Errors
-    /// What a server answered.
-    pub fn count(&mut self, rows_max: u64) -> Result<CountReport> {
+    /// What a server answered. A table that is no longer there is left out.
+    pub fn count(&mut self, rows_max: u64, stop: &StopToken) -> Result<CountReport> {
         let mut plans: Vec<_> =
             self.plans.iter().filter_map(|(pair, plan)| Some((pair, plan.as_ref().ok()?))).collect();
         plans.sort_by_key(|(_, plan)| plan.rows_estimated);
@@ -156,14 +169,24 @@ impl<'a> KeyCheck<'a> {
                 continue;
             }
             room -= cost;
-            let mut counted = [0, 0];
-            for (count, (side, digest)) in
-                counted.iter_mut().zip([(Side::Source, &plan.source), (Side::Target, &plan.target)])
-            {
-                let row =
-                    self.sessions.on(side)?.query_row(digest.count(Rows::Range(&whole))?, "counting rows")?;
-                *count = row.and_then(|row| row.u64(0)).unwrap_or(0);
-            }
+            let counted = attempt(&mut self.sessions, stop, |sessions| {
+                let mut counted = [0, 0];
+                for (count, (side, digest)) in
+                    counted.iter_mut().zip([(Side::Source, &plan.source), (Side::Target, &plan.target)])
+                {
+                    let row =
+                        sessions.on(side)?.query_row(digest.count(Rows::Range(&whole))?, "counting rows")?;
+                    *count = row.and_then(|row| row.u64(0)).unwrap_or(0);
+                }
+                Ok(counted)
+            });
+            let counted = match counted {
+                Err(error) if is_gone(&error) => {
+                    report.left_out += 1;
+                    continue;
+                }
+                counted => counted?,
+            };
             report.tables += 1;
             report.rows += counted[0];
             if counted[0] != counted[1] {
@@ -172,6 +195,34 @@ impl<'a> KeyCheck<'a> {
         }
         Ok(report)
     }
+}
+
+/// Runs `step`, with new connections when they break.
+fn attempt<T>(
+    sessions: &mut Sessions<'_>,
+    stop: &StopToken,
+    mut step: impl FnMut(&mut Sessions<'_>) -> Result<T>,
+) -> Result<T> {
+    let mut attempts_left = ATTEMPTS;
+    loop {
+        sessions.renew();
+        attempts_left -= 1;
+        match step(sessions) {
+            Err(error)
+                if error.recovery() == Recovery::Retry && !error.is_interrupted() && attempts_left > 0 =>
+            {
+                log::warn!("rows are compared again: {error}");
+                stop.check()?;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Returns whether a table, or a column of it, is no longer what it was when the comparison was planned.
+fn is_gone(error: &Error) -> bool {
+    // 1054 unknown column, 1146 no such table.
+    error.server_error().is_some_and(|answer| matches!(answer.code, 1054 | 1146))
 }
 
 fn compare_table(
@@ -188,6 +239,7 @@ fn compare_table(
         let mut settled = [Settled::default()];
         settler.settle_parts(sessions, &parts, &mut settled, &mut |_, _| {})?;
         let [settled] = settled;
+        (table.chunks, table.chunks_total) = (table.chunks + 1, table.chunks_total + 1);
         table.rows_compared += (batch.len() as u64).saturating_sub(settled.rows_unsettled);
         table.differences_count += settled.differences_count;
         table.rows_unsettled += settled.rows_unsettled;

@@ -115,7 +115,8 @@ impl Repairer<'_> {
         let may_be_written = |row: &&Confirmed| {
             let cells = &row.identity.cells;
             let seen = |rows: &super::sessions::SeenRows| rows.get(cells).copied();
-            seen(&before) == row.source && seen(&after) == row.source && seen(&there) == row.target
+            let is_read = row.source.is_none() || values.contains_key(cells);
+            is_read && seen(&before) == row.source && seen(&after) == row.source && seen(&there) == row.target
         };
         let batch: Vec<&Confirmed> = batch.iter().filter(may_be_written).collect();
         if batch.is_empty() {

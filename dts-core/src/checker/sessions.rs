@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use super::CheckMethod;
+use crate::data::TableName;
 use crate::error::{Error, Result, Side};
 use crate::source::SourceEndpoint;
 use crate::sql::digest::{self, RowDigest, Rows};
@@ -25,6 +26,8 @@ pub(super) struct Sessions<'a> {
     source: Option<Connection>,
     target: Option<Connection>,
     methods: Methods,
+    /// Tables without a key with a row that the server cannot hash, and thus cannot find again: they are read and hashed here.
+    unhashable: Vec<(Side, TableName)>,
 }
 
 /// Where connections come from, and what ends their waits.
@@ -140,7 +143,7 @@ impl Seen {
 
 impl<'a> Sessions<'a> {
     pub(super) fn new(ends: Ends<'a>, methods: Methods) -> Self {
-        Sessions { ends, source: None, target: None, methods }
+        Sessions { ends, source: None, target: None, methods, unhashable: Vec::new() }
     }
 
     /// Lets connections go that broke: the next use opens others. What was begun on them is lost, so only who begins anew may
@@ -216,18 +219,22 @@ impl<'a> Sessions<'a> {
 
     /// Reads identities and hashes of some rows.
     ///
-    /// Rows of a keyed table that the server cannot hash (their text is longer than its `max_allowed_packet`) are hashed here
-    /// when they are looked up by identity.
+    /// Rows that the server cannot hash (their text is longer than its `max_allowed_packet`) are hashed here: those of a keyed table
+    /// when they are looked up by identity; without a key, where the hash is the identity, all of the table from then on.
     pub(super) fn rows(&mut self, side: Side, digest: &RowDigest, rows: Rows<'_>) -> Result<SeenRows> {
-        if self.streams(side, digest) {
+        let is_unhashable =
+            |(known_side, table): &(Side, TableName)| *known_side == side && table == digest.table();
+        if self.streams(side, digest) || !digest.has_key() && self.unhashable.iter().any(is_unhashable) {
             return self.stream_rows(side, digest, rows);
         }
         let seen = self.hashed_rows(side, digest, rows)?;
-        if matches!(rows, Rows::Identities(_)) && digest.has_key() && seen.values().any(|row| !row.is_known())
-        {
-            return self.stream_rows(side, digest, rows);
+        if seen.values().all(Seen::is_known) || digest.has_key() && !matches!(rows, Rows::Identities(_)) {
+            return Ok(seen);
         }
-        Ok(seen)
+        if !digest.has_key() {
+            self.unhashable.push((side, digest.table().clone()));
+        }
+        self.stream_rows(side, digest, rows)
     }
 
     /// Reads identities and hashes of some rows of the target, and locks them until the transaction ends. Only where the

@@ -18,6 +18,7 @@
 //! The gate is opened again only in a phase before `Opening`, the target only after that phase is durable. A process that dies
 //! in between leaves both sides closed and the journal says so; running the cut-over again goes on. One that dies while it takes a
 //! cut-over back has noted that before it let anybody write.
+mod acting_key;
 pub(crate) mod counters;
 pub(crate) mod gate;
 pub(crate) mod session;

@@ -230,6 +230,9 @@ impl<'a> Handover<'a> {
             return Err(self.stopped(why).with_hint(COMPARE));
         }
         saw.push(format!("the last clean check ({}) ended at {} UTC", last.mode, last.at));
+        if last.mode == "partial" {
+            saw.push("it compared a part of the rows: that the others are equal is NOT proven".into());
+        }
         let since = last.position.gtid_set().cloned();
         since.map(Some).ok_or_else(|| Error::internal("a check at no GTID set"))
     }
@@ -266,7 +269,7 @@ impl<'a> Handover<'a> {
                     Verifier::open(run.ends, pairs, since, run.stop).map_err(explain_purged)?
                 }
             };
-            verifier.finish(end, run.stop)
+            verifier.finish(run.ends, end, run.stop)
         })
     }
 

@@ -39,8 +39,9 @@ use crate::source::{SourceEndpoint, start_position};
 use crate::spool::Spool;
 use crate::stop::StopToken;
 use crate::structure::Structure;
+use crate::target::clean_check::{self, LastCheck};
 use crate::target::ledger::{Ledger, Phase, TableRow, TaskRow};
-use crate::target::{TargetEndpoint, clean_check, watch_mark};
+use crate::target::{TargetEndpoint, prepared_mark, watch_mark};
 use crate::transform::Transform;
 use crate::validator::{TaskType, ValidationReport, Validator, ValidatorOptions};
 
@@ -182,8 +183,7 @@ impl Migration {
         let applies = phase < Phase::Completing;
         let applied: &dyn AppliedPosition = if applies { &checkpoint } else { &still };
         let check = |stop: &StopToken| -> Result<CheckReport> {
-            let since =
-                if applies { Some(server::gtid_committed(&mut ends.source.control(stop)?)?) } else { None };
+            let since = if applies { Some(compared_from(&ends, stop)?) } else { None };
             let mut report = Checker::new(&ends.source, &ends.target, pairs, options.clone(), applied)
                 .run(stop, progress)?;
             if let Some(since) = since {
@@ -228,7 +228,7 @@ impl Migration {
         let applied = CheckpointPosition::new(&ends.target, ends.ledger.task_name(), stop);
         channel.beside(&self.options.apply, apply_here, (stop, &stop.child()), |stop| {
             let check = || {
-                let since = server::gtid_committed(&mut ends.source.control(stop)?)?;
+                let since = compared_from(ends, stop)?;
                 let report = Checker::new(&ends.source, &ends.target, pairs, options.clone(), &applied)
                     .run(stop, progress)?;
                 note_check(ends, &options, &report, since, stop)?;
@@ -672,6 +672,13 @@ fn applier<'e>(options: &MigrationOptions, ends: &'e Ends, mode: ApplyMode) -> B
         .without_changes_of(reverse::channel_name(&options.name, uuid))
 }
 
+/// Returns after which position of the source rows may change that a check from now on has compared. What is prepared changes rows
+/// when it is committed, so it is not in it.
+fn compared_from(ends: &Ends, stop: &StopToken) -> Result<GtidSet> {
+    let prepared = prepared_mark::read(&mut ends.target.control(stop)?, ends.ledger.task_name())?;
+    Ok(server::gtid_committed(&mut ends.source.control(stop)?)?.subtract(&prepared))
+}
+
 /// Writes down what a check found, with the ledger of the direction in which changes flow: a hand-over compares what was touched
 /// since the last one. A difference counts whatever was looked at; that there is none says only a check of all values.
 fn note_check(
@@ -696,7 +703,16 @@ fn note_check(
         CheckMode::None => "none",
     };
     let mut target = ends.target.control(stop)?;
-    clean_check::write(&mut target, ends.ledger.task_name(), is_clean, mode, &Position::Gtid(since))
+    let task = ends.ledger.task_name();
+    let compared_all = |last: &LastCheck| last.is_clean && last.mode == "full";
+    if is_clean
+        && mode == "partial"
+        && clean_check::read(&mut target, task)?.as_ref().is_some_and(compared_all)
+    {
+        // It says less than the one before.
+        return Ok(());
+    }
+    clean_check::write(&mut target, task, is_clean, mode, &Position::Gtid(since))
 }
 
 /// Does `work` while `apply` runs in a thread of this call. The work ends with the applier, and the applier with the work, or

@@ -25,8 +25,8 @@
 //! # Assumptions
 //! Full row images; chunks that partition the key space under the server's own comparison; every change logged as rows.
 //! XA: `XA PREPARE` is logged under a GTID of its own while its rows stay invisible until `XA COMMIT`, so P0 must not
-//! be taken while a prepared transaction is open.
-use std::time::Duration;
+//! lie between the two.
+use std::time::{Duration, Instant};
 
 use crate::data::Position;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,6 +37,8 @@ use crate::wire::Connection;
 
 /// How long to wait for prepared XA transactions to end.
 const XA_PATIENCE: Duration = Duration::from_secs(30);
+/// How often they are looked for.
+const XA_POLL: Duration = Duration::from_millis(50);
 
 /// Takes P0. Rows may be read from any moment after this returns.
 ///
@@ -49,24 +51,34 @@ pub fn take(source: &SourceEndpoint, connection: &mut Connection, stop: &StopTok
             ErrorKind::Unsupported { what: "to follow the changes of a MariaDB source yet".into() }.into()
         );
     }
-    let mut waited = Duration::ZERO;
+    let begun = Instant::now();
     loop {
-        // Prepared transactions are looked for after P0 was read: one that is prepared later has its rows logged later.
+        // One that is prepared before P0 is read and committed after it would be in the log after P0 without its rows. It is
+        // listed before, or it is prepared meanwhile: then it is listed afterwards, or its XA COMMIT was counted.
+        let commits = commit_count(connection)?;
+        let before = prepared_count(connection)?;
         let position = Position::Gtid(server::gtid_committed(connection)?);
-        let prepared = prepared_count(connection)?;
-        if prepared == 0 {
+        let prepared = before.max(prepared_count(connection)?);
+        let is_late = begun.elapsed() >= XA_PATIENCE;
+        // Where they are committed all the time, who applies says so should it have happened.
+        if prepared == 0 && (is_late || commits == commit_count(connection)?) {
             return Ok(position);
         }
-        if waited >= XA_PATIENCE {
+        if is_late {
             return Err(Error::from(ErrorKind::IllegalState {
                 action: "start the full load".into(),
                 state: format!("waiting for {prepared} prepared XA transactions on the source"),
                 allowed: "XA COMMIT or XA ROLLBACK of each that XA RECOVER lists".into(),
             }));
         }
-        stop.sleep(Duration::from_secs(1))?;
-        waited += Duration::from_secs(1);
+        stop.sleep(XA_POLL)?;
     }
+}
+
+/// Returns how many XA COMMITs the server has begun.
+fn commit_count(connection: &mut Connection) -> Result<Option<u64>> {
+    let sql = "SHOW GLOBAL STATUS LIKE 'Com_xa_commit'";
+    Ok(connection.query_row(sql, "counting XA transactions")?.and_then(|row| row.u64(1)))
 }
 
 /// `ER_XAER_RMERR`: what 8.0 and later answer to XA RECOVER without XA_RECOVER_ADMIN.

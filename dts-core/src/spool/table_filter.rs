@@ -2,7 +2,7 @@
 use std::collections::HashMap;
 
 use crate::binlog::{EventType, RawEvent, mapped_name};
-use crate::data::TableName;
+use crate::data::{TableName, is_mark};
 use crate::error::{ErrorKind, Result};
 use crate::transform::ObjectSelection;
 
@@ -75,9 +75,8 @@ impl TableFilter {
             })
         };
         // By this row of its own an applier knows what it must not carry back to where it came from.
-        let is_mark = database == b"__dts__" && table == b"checkpoint";
-        let selected =
-            is_mark || self.selection.selects_table(&TableName::new(text(database)?, text(table)?));
+        let selected = is_mark(database, table)
+            || self.selection.selects_table(&TableName::new(text(database)?, text(table)?));
         self.by_id.insert(id, (name.into(), selected));
         Ok(selected)
     }

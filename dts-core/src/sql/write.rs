@@ -32,25 +32,26 @@ pub enum InsertForm {
 impl TableWriter {
     /// Prepares a table, as the target has it.
     ///
-    /// `row_alias`: the target knows `VALUES … AS new` (MySQL 8.0.19 and later), where `VALUES()` is deprecated.
+    /// `row_alias`: the target knows `VALUES … AS new` (MySQL 8.0.19 and later), where `VALUES()` is deprecated. The alias is
+    /// another one where the table itself has that name (1066).
     pub fn new(schema: TableSchema, row_alias: bool) -> Self {
         let key = schema.row_key();
         let stored: Vec<usize> = schema.stored_columns().collect();
         let columns: Vec<_> = stored.iter().map(|&position| &schema.columns[position]).collect();
         let insert_head = super::load::insert_head(&schema.name, &columns);
+        let alias = if schema.name.table.eq_ignore_ascii_case("new") { "__dts_new" } else { "new" };
         let mut upsert_tail = Vec::new();
-        upsert_tail.extend_from_slice(if row_alias {
-            b" AS new ON DUPLICATE KEY UPDATE "
-        } else {
-            b" ON DUPLICATE KEY UPDATE "
-        });
+        if row_alias {
+            upsert_tail.extend_from_slice(format!(" AS {alias}").as_bytes());
+        }
+        upsert_tail.extend_from_slice(b" ON DUPLICATE KEY UPDATE ");
         for (index, column) in columns.iter().enumerate() {
             if index > 0 {
                 upsert_tail.push(b',');
             }
             let name = quote::identifier(&column.name);
             let assignment =
-                if row_alias { format!("{name}=new.{name}") } else { format!("{name}=VALUES({name})") };
+                if row_alias { format!("{name}={alias}.{name}") } else { format!("{name}=VALUES({name})") };
             upsert_tail.extend_from_slice(assignment.as_bytes());
         }
         TableWriter { schema, key, stored, insert_head, upsert_tail }

@@ -17,6 +17,7 @@
 //!   [`SchemaChangeRow`].
 //! - `checkpoint`: one row per apply worker. Row 0 is the coordinator's: the low-water mark. A worker's row holds what it has
 //!   applied since; the set applied in all is the union of the rows.
+//! - `prepared`: XA transactions of the source that are prepared. See [`prepared_mark`](super::prepared_mark).
 //! - `apply_window`: the stretch of log that several workers are applying in parts; none when all that is there is whole.
 //!
 //! The target's binary log carries these rows too (unless the load leaves it out), so that a replica of the target holds
@@ -32,7 +33,7 @@ use crate::sql::select::{Bound, KeyRange};
 use crate::wire::{Connection, TextRow};
 
 /// Name of the schema.
-pub const SCHEMA: &str = "__dts__";
+pub const SCHEMA: &str = crate::data::LEDGER_SCHEMA;
 
 /// Highest number of an apply worker, whatever is configured.
 pub const WORKERS_MAX: u32 = 64;
@@ -304,6 +305,7 @@ impl Ledger {
              ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
             super::journal::CREATE_TABLE,
             super::account_journal::CREATE_TABLE,
+            super::prepared_mark::CREATE_TABLE,
             "CREATE TABLE IF NOT EXISTS `__dts__`.`apply_window` (task VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT \
              NULL, up_to LONGTEXT NOT NULL, PRIMARY KEY (task)) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
         ] {
@@ -726,6 +728,15 @@ impl Ledger {
         )
     }
 
+    /// Builds the statement that changes a worker's row without changing what it says: a space more or less at its end.
+    pub fn touch_checkpoint_statement(&self, worker: u32) -> String {
+        format!(
+            "UPDATE `__dts__`.`checkpoint` SET applied = IF(applied LIKE '% ', RTRIM(applied), CONCAT(applied, ' ')) WHERE task = {} AND \
+             worker = {worker}",
+            self.literal()
+        )
+    }
+
     /// Moves all that was applied into row 0, and gives each of `workers` workers an empty row of its own; rows of others
     /// are removed. In one transaction. Only while no worker is at work.
     ///
@@ -814,8 +825,17 @@ impl Ledger {
         super::clean_check::forget(connection, &self.task)?;
         super::watch_mark::forget(connection, &self.task)?;
         let task = self.literal();
-        let tables =
-            ["chunk", "table_copy", "object", "ddl", "apply_window", "checkpoint", "account", "task"];
+        let tables = [
+            "chunk",
+            "table_copy",
+            "object",
+            "ddl",
+            "apply_window",
+            "checkpoint",
+            "prepared",
+            "account",
+            "task",
+        ];
         let sql: Vec<String> = tables
             .iter()
             .map(|table| format!("DELETE FROM `__dts__`.`{table}` WHERE task = {task}"))

@@ -12,6 +12,7 @@ pub mod held_accounts;
 pub mod held_triggers;
 pub mod journal;
 pub mod ledger;
+pub mod prepared_mark;
 pub mod repair_mark;
 mod session_lock;
 pub mod watch_mark;

@@ -356,3 +356,39 @@ fn apply_keeps_its_progress_when_it_cannot_go_on() {
     assert!(report.resumed && report.tables.iter().all(|table| table.chunks_copied_again == 0), "{report:?}");
     dump::assert_equal(&pair.source, &pair.target, "d");
 }
+
+/// A table may have the name that the statements of the applier give to the row that is inserted.
+#[test]
+fn apply_to_tables_called_new() {
+    for engine in [EngineChoice::Transactions, EngineChoice::Windows] {
+        let pair = Pair::start(Generation::New);
+        pair.source.exec(
+            "CREATE DATABASE d; USE d; CREATE TABLE `new` (id INT PRIMARY KEY, `new` INT, `__dts_new` INT); CREATE TABLE `NEW` (id INT PRIMARY \
+             KEY, a INT); CREATE TABLE `__dts_new` (`new` INT PRIMARY KEY, a INT); INSERT INTO `new` VALUES (1,1,1),(2,2,2); INSERT INTO `NEW` \
+             VALUES (1,1),(2,2); INSERT INTO `__dts_new` VALUES (1,1),(2,2)",
+        );
+        let mut options = pair.options("new", &["d"]);
+        options.apply.engine = engine;
+        let migration = Migration::new(options);
+        let change = |number: u32| {
+            for table in ["new", "NEW", "__dts_new"] {
+                pair.source.exec(&format!(
+                    "USE d; INSERT INTO `{table}` SELECT * FROM (SELECT {number} AS x, 0 AS y{}) n",
+                    if table == "new" { ", 0 AS z" } else { "" }
+                ));
+            }
+            pair.source.exec(
+                "USE d; UPDATE `new` SET `new` = `new` + 10, `__dts_new` = 7; UPDATE `NEW` SET a = a + 10; UPDATE `__dts_new` SET a = a + 10; \
+                 DELETE FROM `new` WHERE id = 2",
+            );
+        };
+        run(&migration, Until::Loaded);
+        // Before the converge point, and after it.
+        change(3);
+        run(&migration, Until::Synced);
+        dump::assert_equal(&pair.source, &pair.target, "d");
+        change(4);
+        run(&migration, Until::Synced);
+        dump::assert_equal(&pair.source, &pair.target, "d");
+    }
+}

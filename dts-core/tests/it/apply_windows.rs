@@ -1,7 +1,7 @@
 //! The engine for being far behind: each row is written once for a stretch of log, by several workers.
 use std::time::Duration;
 
-use dts_core::binlog_applier::EngineChoice;
+use dts_core::binlog_applier::{EngineChoice, OnDivergence};
 use dts_core::error::{Code, Error, Recovery};
 use dts_core::migration::{Migration, Until};
 use dts_core::progress::Progress;
@@ -290,4 +290,69 @@ fn windows_report_divergence() {
             );
         }
     }
+}
+
+/// Left out, a change leaves the row as it was, also where its old version had to be deleted first.
+#[test]
+fn windows_leave_out_what_does_not_fit() {
+    let pair = Pair::start(Generation::New);
+    pair.source.exec("CREATE DATABASE d; USE d; CREATE TABLE plain (id INT PRIMARY KEY, n INT); CREATE TABLE uniq (id INT PRIMARY KEY, u INT UNIQUE, n INT); INSERT INTO plain VALUES (1,1)");
+    for _ in 0..10 {
+        pair.source.exec(
+            "SET @n := (SELECT MAX(id) FROM d.plain); INSERT INTO d.plain SELECT id + @n, n FROM d.plain",
+        );
+    }
+    pair.source.exec("INSERT INTO d.uniq SELECT id, id, 0 FROM d.plain WHERE id <= 20");
+    let mut options = pair.options("log", &["d"]);
+    options.apply.engine = EngineChoice::Windows;
+    options.apply.workers = 3;
+    options.apply.on_divergence = OnDivergence::Log;
+    let migration = Migration::new(options);
+    run(&migration, Until::Synced);
+    pair.target.exec("INSERT INTO d.uniq VALUES (1000,1000,9)");
+    pair.source.exec(
+        "USE d; BEGIN; UPDATE plain SET n = n + 1; UPDATE uniq SET u = 1000, n = 5 WHERE id = 1; UPDATE uniq SET u = 2000 WHERE id = 2; INSERT INTO uniq \
+         VALUES (500,500,0); COMMIT",
+    );
+    let progress = Progress::new();
+    migration.run(Until::Synced, &StopToken::new(), &progress).unwrap();
+    assert_eq!(progress.snapshot().divergences, 1);
+    let rows: Vec<(i32, i32, i32)> =
+        pair.target.query("SELECT * FROM d.uniq WHERE id < 3 OR id > 20 ORDER BY id");
+    assert_eq!(rows, [(1, 1, 0), (2, 2000, 0), (500, 500, 0), (1000, 1000, 9)]);
+    assert_eq!(pair.target.query_one::<u64>("SELECT COUNT(*) FROM d.plain WHERE n = 2"), 1024);
+}
+
+/// A change that does not fit after parts of its window were committed ends the run at once: nothing is left to be tried one by one.
+#[test]
+fn windows_with_committed_parts_are_not_tried_again() {
+    let pair = Pair::start(Generation::New);
+    pair.source.exec("CREATE DATABASE d; USE d; CREATE TABLE a (id INT PRIMARY KEY, n INT); CREATE TABLE b (id INT PRIMARY KEY, n INT); CREATE TABLE free (n INT); INSERT INTO a VALUES (1,1)");
+    for _ in 0..10 {
+        pair.source.exec("SET @n := (SELECT MAX(id) FROM d.a); INSERT INTO d.a SELECT id + @n, n FROM d.a");
+    }
+    pair.source.exec("INSERT INTO d.b SELECT * FROM d.a; INSERT INTO d.free VALUES (1)");
+    let mut options = pair.options("parts", &["d"]);
+    options.apply.engine = EngineChoice::Windows;
+    options.apply.workers = 2;
+    let migration = Migration::new(options);
+    run(&migration, Until::Synced);
+    pair.target.exec("DELETE FROM d.free; SET GLOBAL log_output = 'TABLE'; SET GLOBAL general_log = 1");
+    pair.source.exec("USE d; BEGIN; UPDATE a SET n = 2; UPDATE b SET n = 2; UPDATE free SET n = 2; COMMIT");
+    let error = migration.run(Until::Synced, &StopToken::new(), &Progress::new()).map(drop).unwrap_err();
+    assert_eq!((error.code(), error.table().unwrap().to_string()), (Code(5004), "d.free".to_owned()));
+    assert_eq!(
+        pair.target.query_one::<u64>("SELECT COUNT(*) FROM d.a WHERE n = 2"),
+        1024,
+        "parts were committed"
+    );
+    let said: Vec<String> =
+        pair.target.query("SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log");
+    // Each life begins with the coordinator's lock.
+    let lives =
+        said.iter().filter(|sql| sql.starts_with("SELECT GET_LOCK(") && sql.ends_with(", ''), 1)")).count();
+    assert_eq!(lives, 1);
+    pair.target.exec("INSERT INTO d.free VALUES (1)");
+    run(&migration, Until::Synced);
+    dump::assert_equal(&pair.source, &pair.target, "d");
 }

@@ -728,6 +728,40 @@ fn check_says_what_it_cannot_compare() {
     assert_eq!(report.conclusion, Conclusion::Incomplete);
 }
 
+/// Rows that a server cannot hash, of a table without a key: read and hashed here, however many rows there are beside them.
+#[test]
+fn check_of_long_rows_without_a_key() {
+    for (small_source, version) in
+        [(true, Version::Mysql97), (true, Version::Mysql56), (false, Version::Mysql56)]
+    {
+        let server = |version: Version, small: bool| {
+            let options = ServerOptions::new(version);
+            let options = if version == Version::Mysql56 { options.rds_like() } else { options };
+            Server::start(if small { options.arg("--max-allowed-packet=16384") } else { options }).unwrap()
+        };
+        let pair =
+            Pair { source: server(version, small_source), target: server(Version::Mysql97, !small_source) };
+        pair.exec(
+            "CREATE DATABASE d DEFAULT CHARACTER SET latin1; USE d;
+            CREATE TABLE wide (a INT, v VARCHAR(20000), w VARCHAR(20000));
+            INSERT INTO wide VALUES (1, REPEAT('x', 9000), REPEAT('y', 9000)), (1, REPEAT('x', 9000), REPEAT('y', 9000)), (2, '', NULL);
+            CREATE TABLE many (a INT, v VARCHAR(20000), w VARCHAR(20000)); INSERT INTO many VALUES (1, '', '')",
+        );
+        for _ in 0..17 {
+            pair.exec("INSERT INTO d.many SELECT a + 1, '', '' FROM d.many");
+        }
+        pair.exec("INSERT INTO d.many SELECT * FROM d.wide");
+        assert_same(&pair.check(&["wide", "many"]));
+        pair.corrupt("UPDATE d.wide SET w = INSERT(w, 8000, 1, 'z') WHERE a = 1 LIMIT 1; UPDATE d.many SET w = INSERT(w, 8000, 1, 'z') WHERE a = 1 AND v <> '' LIMIT 1");
+        let report = pair.check(&["wide", "many"]);
+        assert_eq!(report.conclusion, Conclusion::Different, "{version:?} {small_source}");
+        for table in &report.tables {
+            let kinds: Vec<_> = table.differences.iter().map(|difference| difference.kind).collect();
+            assert_eq!((kinds.len(), table.rows_unsettled), (2, 0), "{version:?} {small_source} {table:?}");
+        }
+    }
+}
+
 /// What MySQL's own replication has applied: the oracle for a live check.
 struct Replica<'a>(&'a Server);
 

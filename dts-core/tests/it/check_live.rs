@@ -2,6 +2,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use dts_core::binlog_applier::EngineChoice;
 use dts_core::checker::{CheckCounts, CheckMode, CheckOptions, CheckProgress, CheckReport, Conclusion};
 use dts_core::migration::{Migration, Until};
 use dts_core::stop::StopToken;
@@ -269,4 +270,56 @@ fn check_writes_statements_that_repair() {
     pair.target.exec(&statements);
     let report = migration.check(options(), true, &StopToken::new(), &CheckProgress::new()).unwrap();
     assert_same(&report);
+}
+
+/// What is prepared shows nothing: neither source nor target is waited for.
+#[test]
+fn check_beside_a_prepared_transaction() {
+    let pair = Pair::start(Generation::New);
+    pair.source.exec("CREATE DATABASE d; USE d; CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1,1),(2,2),(3,3)");
+    let migration = pair.migration("xa", &["d"]);
+    run(&migration, Until::Synced);
+    pair.source.exec("USE d; XA START 'x'; UPDATE t SET n = 7 WHERE id = 1; XA END 'x'; XA PREPARE 'x'; UPDATE t SET n = 8 WHERE id = 2");
+    pair.target.exec("UPDATE d.t SET n = 9 WHERE id = 3");
+    let mut hasty = options();
+    hasty.patience = Duration::from_secs(3);
+    for apply_here in [true, false] {
+        let report =
+            migration.check(hasty.clone(), apply_here, &StopToken::new(), &CheckProgress::new()).unwrap();
+        assert_eq!(
+            (report.conclusion, found(&report)),
+            (Conclusion::Different, vec!["t 3 Different".to_owned()]),
+            "{report:#?}"
+        );
+    }
+    pair.target.exec("UPDATE d.t SET n = 3 WHERE id = 3");
+    pair.source.exec("XA COMMIT 'x'");
+    assert_same(&check(&migration, &options()));
+    let rows: Vec<(i32, i32)> = pair.target.query("SELECT id, n FROM d.t ORDER BY id");
+    assert_eq!(rows, [(1, 7), (2, 8), (3, 3)]);
+}
+
+/// Windows that several workers write in parts are no stranger's writes either.
+#[test]
+fn check_knows_windows_for_ours() {
+    let pair = Pair::start(Generation::New);
+    pair.source.exec("CREATE DATABASE d; USE d; CREATE TABLE a (id INT PRIMARY KEY, n INT); CREATE TABLE b (id INT PRIMARY KEY, n INT UNIQUE); INSERT INTO a VALUES (1,1)");
+    for _ in 0..10 {
+        pair.source.exec("SET @n := (SELECT MAX(id) FROM d.a); INSERT INTO d.a SELECT id + @n, n FROM d.a");
+    }
+    pair.source.exec("INSERT INTO d.b SELECT id, id FROM d.a");
+    let mut task = pair.options("windows", &["d"]);
+    task.apply.engine = EngineChoice::Windows;
+    task.apply.workers = 3;
+    let migration = Migration::new(task);
+    run(&migration, Until::Synced);
+    assert_same(&check(&migration, &options()));
+    for _ in 0..3 {
+        pair.source.exec("USE d; UPDATE a SET n = n + 1; UPDATE b SET n = -n");
+        run(&migration, Until::Synced);
+    }
+    let report = check(&migration, &options());
+    assert_same(&report);
+    let strangers = report.target_writers.unwrap();
+    assert_eq!((strangers.transactions, strangers.incomplete), (0, None), "{:?}", strangers.writes);
 }

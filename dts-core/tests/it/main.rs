@@ -30,6 +30,7 @@ mod spool;
 mod structure;
 mod support;
 mod tidy;
+mod touched;
 mod types;
 mod validate;
 mod validate_access;

@@ -14,7 +14,7 @@ use dts_core::stop::StopToken;
 use dts_testbed::{Server, ServerOptions, Version, dump};
 use mysql::prelude::Queryable;
 
-use crate::support::{Generation, Pair, StopAtEnd, Writer, connection, run};
+use crate::support::{Dice, Generation, Pair, StopAtEnd, Writer, connection, run, seed};
 
 const SHOP: &str = "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, a INT, KEY a (a)); INSERT INTO d.t VALUES (1,1),(2,2),(3,3);
     CREATE TABLE d.log (a BIGINT, b VARCHAR(40)); INSERT INTO d.log VALUES (0,'x'),(0,'x')";
@@ -315,4 +315,41 @@ fn commit_that_stalls_with_gtids() {
 #[test]
 fn commit_that_stalls_without_gtids() {
     commit_that_stalls("OFF");
+}
+
+/// P0 never lies between an XA PREPARE and its XA COMMIT: the log after it would hold no rows of the transaction.
+#[test]
+fn start_positions_hold_xa_transactions_whole() {
+    let source = Server::start(ServerOptions::new(Version::Mysql97)).unwrap();
+    source.exec(
+        "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, n INT); INSERT INTO d.t VALUES (1, 0)",
+    );
+    let before: u64 =
+        source.query_one("SELECT SUBSTRING_INDEX(SUBSTRING_INDEX(@@GLOBAL.gtid_executed, '-', -1), ':', -1)");
+    let mut dice = Dice(seed());
+    let writer = Writer::start(&source, move |connection, step| {
+        let mut run = |sql: &str| connection.query_drop(format!("{sql} 'x{step}'")).unwrap();
+        run("XA START");
+        connection.query_drop("UPDATE d.t SET n = n + 1").unwrap();
+        let mut run = |sql: &str| connection.query_drop(format!("{sql} 'x{step}'")).unwrap();
+        run("XA END");
+        run("XA PREPARE");
+        std::thread::sleep(Duration::from_micros(dice.roll(1_500)));
+        run("XA COMMIT");
+        std::thread::sleep(Duration::from_millis(4));
+    });
+    let stop = StopToken::new();
+    let endpoint = SourceEndpoint::connect(SourceOptions::new(connection(&source)), &stop).unwrap();
+    let mut control = endpoint.control(&stop).unwrap();
+    let mut halves = Vec::new();
+    for _ in 0..150 {
+        let position = start_position::take(&endpoint, &mut control, &stop).unwrap();
+        let taken = position.gtid_set().unwrap().count() - before;
+        // A PREPARE and a COMMIT each.
+        if taken % 2 == 1 {
+            halves.push(position.to_string());
+        }
+    }
+    writer.finish();
+    assert!(halves.is_empty(), "{} of 150: {}", halves.len(), halves[0]);
 }

@@ -13,16 +13,14 @@ use crate::data::Value;
 use crate::error::Result;
 use crate::sql::write::InsertForm;
 
-use super::super::change::{Change, Span};
+use super::super::OnDivergence;
+use super::super::change::Change;
 use super::super::rules::{self, Rules};
-use super::super::statements::{Hits, Statements};
+use super::super::statements::{Hits, PACKET_BYTES, Statements};
 use super::super::tables::TargetTable;
 use super::super::worker::{Divergence, Worker};
 use super::sealed::{self, Sealed};
 use super::{Held, NetChange};
-
-/// Bytes of statements that are sent at once.
-const PACKET_BYTES: usize = 1 << 20;
 
 /// Collects statements and runs them, a packet's worth at a time.
 struct Sink<'w> {
@@ -91,7 +89,8 @@ pub(in super::super) fn second_phase<C: Held>(
     sink.send()
 }
 
-/// The same row by row, with the rule for each whose UNIQUE value is taken by a row that the window does not touch.
+/// The same row by row, with the rule for each whose UNIQUE value is taken by a row that the window does not touch. One that is left
+/// out was deleted in the first phase; it becomes again what it was.
 pub(in super::super) fn second_phase_by_rules<C: Held>(
     window: &Sealed<C>,
     number: usize,
@@ -99,13 +98,22 @@ pub(in super::super) fn second_phase_by_rules<C: Held>(
     rules: Rules,
     worker: &mut Worker,
 ) -> Result<Vec<Divergence>> {
-    let inserts: Vec<(Change, Arc<Span>)> = inserted_late(window, number, strict)
-        .map(|(table, row)| {
-            let (table, after) = (table.clone(), row.after.as_ref().to_vec());
-            (Change { table, before: Vec::new(), after, cascades: false }, row.span.clone())
-        })
-        .collect();
-    rules::execute_by_rules(worker, || inserts.iter().map(|(change, span)| (change, span)), rules)
+    let mut divergences = Vec::new();
+    for (table, row) in inserted_late(window, number, strict) {
+        let mut insert = |image: &[Value]| {
+            let (table, after) = (table.clone(), image.to_vec());
+            let change = Change { table, before: Vec::new(), after, cascades: false };
+            rules::execute_by_rules(worker, || std::iter::once((&change, &row.span)), rules)
+        };
+        let found = insert(row.after.as_ref())?;
+        let is_left_out = !found.is_empty() && rules.on_divergence == OnDivergence::Log;
+        if is_left_out && row.was_there {
+            // Where another row has taken its old value, that row is the one that stays.
+            insert(row.before.as_ref())?;
+        }
+        divergences.extend(found);
+    }
+    Ok(divergences)
 }
 
 fn inserted_late<C: Held>(
