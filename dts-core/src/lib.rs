@@ -73,6 +73,7 @@ pub mod checker;
 pub mod cutover;
 pub mod data;
 pub mod error;
+pub mod format;
 pub mod full_loader;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

@@ -140,49 +140,89 @@ pub fn objects(
     kind: ObjectKind,
     database: &str,
 ) -> Result<Vec<ObjectDefinition>> {
+    let rows = connection
+        .query(objects_sql(kind, database, ""), "reading views, stored programs, triggers and events")?;
+    Ok(rows.iter().map(|row| object_definition(kind, database, row)).collect())
+}
+
+/// An object with what the server shows of its text.
+#[derive(Clone, Debug)]
+pub struct ObjectText {
+    /// What is kept with it.
+    pub definition: ObjectDefinition,
+    /// The text after the head; empty where the account may not see it.
+    pub body: String,
+    /// When a trigger acts, and on what: `BEFORE` and `INSERT`, for example.
+    pub acts: Option<(String, String)>,
+}
+
+/// Reads the same objects as [`objects`], in the same order, with their texts.
+///
+/// # Errors
+/// What the server answered.
+pub fn object_texts(
+    connection: &mut Connection,
+    kind: ObjectKind,
+    database: &str,
+) -> Result<Vec<ObjectText>> {
+    let text = match kind {
+        ObjectKind::View => ", VIEW_DEFINITION",
+        ObjectKind::Procedure | ObjectKind::Function => ", ROUTINE_DEFINITION",
+        ObjectKind::Trigger => ", ACTION_STATEMENT, ACTION_TIMING, EVENT_MANIPULATION",
+        ObjectKind::Event => ", EVENT_DEFINITION",
+    };
+    let rows = connection.query(objects_sql(kind, database, text), "reading definitions")?;
+    let text = |row: &TextRow| ObjectText {
+        definition: object_definition(kind, database, row),
+        body: row.string(10),
+        acts: (kind == ObjectKind::Trigger).then(|| (row.string(11), row.string(12))),
+    };
+    Ok(rows.iter().map(text).collect())
+}
+
+/// Asks for name, definer, security, sql_mode, client, connection, database, table, time zone, comment, and for `more`.
+fn objects_sql(kind: ObjectKind, database: &str, more: &str) -> String {
     let schema = literal(database);
-    // name, definer, security, sql_mode, client, connection, database, table, time zone, comment
-    let sql = match kind {
+    match kind {
         ObjectKind::View => format!(
-            "SELECT TABLE_NAME, DEFINER, SECURITY_TYPE, '', CHARACTER_SET_CLIENT, COLLATION_CONNECTION, '', NULL, NULL, '' FROM \
+            "SELECT TABLE_NAME, DEFINER, SECURITY_TYPE, '', CHARACTER_SET_CLIENT, COLLATION_CONNECTION, '', NULL, NULL, ''{more} FROM \
              information_schema.VIEWS WHERE TABLE_SCHEMA = {schema} ORDER BY TABLE_NAME"
         ),
         ObjectKind::Procedure | ObjectKind::Function => format!(
             "SELECT ROUTINE_NAME, DEFINER, SECURITY_TYPE, SQL_MODE, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, \
-             DATABASE_COLLATION, NULL, NULL, ROUTINE_COMMENT FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {schema} AND \
+             DATABASE_COLLATION, NULL, NULL, ROUTINE_COMMENT{more} FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {schema} AND \
              ROUTINE_TYPE = '{}' ORDER BY ROUTINE_NAME",
             kind.keyword()
         ),
         ObjectKind::Trigger => format!(
             "SELECT TRIGGER_NAME, DEFINER, 'DEFINER', SQL_MODE, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, \
-             DATABASE_COLLATION, EVENT_OBJECT_TABLE, NULL, '' FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {schema} \
+             DATABASE_COLLATION, EVENT_OBJECT_TABLE, NULL, ''{more} FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {schema} \
              ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER, TRIGGER_NAME"
         ),
         ObjectKind::Event => format!(
             "SELECT EVENT_NAME, DEFINER, 'DEFINER', SQL_MODE, CHARACTER_SET_CLIENT, COLLATION_CONNECTION, \
-             DATABASE_COLLATION, NULL, TIME_ZONE, EVENT_COMMENT FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {schema} \
+             DATABASE_COLLATION, NULL, TIME_ZONE, EVENT_COMMENT{more} FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {schema} \
              ORDER BY EVENT_NAME"
         ),
-    };
-    let rows = connection.query(sql, "reading views, stored programs, triggers and events")?;
-    Ok(rows
-        .iter()
-        .map(|row| ObjectDefinition {
-            kind,
-            name: TableName::new(database, row.string(0)),
-            definer: row.string(1),
-            is_invoker: row.string(2) == "INVOKER",
-            context: CreationContext {
-                sql_mode: row.string(3),
-                charset_client: row.string(4),
-                collation_connection: row.string(5),
-                database_collation: row.string(6),
-            },
-            table: row.text(7).map(Into::into),
-            time_zone: row.text(8).map(Into::into),
-            comment: row.string(9),
-        })
-        .collect())
+    }
+}
+
+fn object_definition(kind: ObjectKind, database: &str, row: &TextRow) -> ObjectDefinition {
+    ObjectDefinition {
+        kind,
+        name: TableName::new(database, row.string(0)),
+        definer: row.string(1),
+        is_invoker: row.string(2) == "INVOKER",
+        context: CreationContext {
+            sql_mode: row.string(3),
+            charset_client: row.string(4),
+            collation_connection: row.string(5),
+            database_collation: row.string(6),
+        },
+        table: row.text(7).map(Into::into),
+        time_zone: row.text(8).map(Into::into),
+        comment: row.string(9),
+    }
 }
 
 /// Lists the names of a database's objects of a kind. Tables and views share their names, so for views the tables are listed

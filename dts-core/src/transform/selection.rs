@@ -184,6 +184,22 @@ impl ObjectSelection {
         self.tables.iter().filter_map(name).collect()
     }
 
+    /// Returns whether databases are chosen by a pattern: then those count that the account cannot see, too.
+    pub fn has_database_pattern(&self) -> bool {
+        let of_tables = self.tables.iter().map(|pattern| &pattern.database);
+        self.databases.iter().chain(of_tables).any(|pattern| pattern.as_name().is_none())
+    }
+
+    /// Returns whether tables of the database are chosen by a pattern, for their own names or for that of the database.
+    pub fn has_table_pattern(&self, database: &str) -> bool {
+        let is_pattern = |pattern: &TablePattern| {
+            pattern.database.as_name().is_none() || pattern.table.as_name().is_none()
+        };
+        self.with_case(database, |name| {
+            self.tables.iter().any(|pattern| is_pattern(pattern) && pattern.database.matches(name))
+        })
+    }
+
     fn with_case<R>(&self, name: &str, f: impl FnOnce(&str) -> R) -> R {
         if self.ignores_case { f(&lower(name)) } else { f(name) }
     }

@@ -1,11 +1,14 @@
 //! Accounts: whether both sides show them, and what would become of each.
+use std::collections::BTreeMap;
+
+use crate::data::Account;
 use crate::error::{Error, Side};
+use crate::format::counted;
 use crate::server::accounts::{self as catalog, AccountCatalog};
 use crate::server::{Flavor, is_system_account};
 use crate::stop::StopToken;
 use crate::transform::account::{AccountFate, AccountTransform, MappedAccount};
 use crate::validator::finding::Verdict;
-use crate::validator::fix::count;
 use crate::validator::options::EndpointKind;
 use crate::validator::privileges::quoted_account;
 use crate::validator::registry::Check;
@@ -80,23 +83,29 @@ fn accounts_readable(survey: &Survey, stop: &StopToken) -> Result<Verdict, Block
     Ok(warned.unwrap_or_else(|| Verdict::pass(expected, "all")))
 }
 
+/// What becomes of each account of the source; `None` when the source does not show them.
+pub(super) fn fates(
+    survey: &Survey,
+    stop: &StopToken,
+) -> Result<Option<BTreeMap<Account, AccountFate>>, Blocked> {
+    let (source, target) = (survey.facts(Side::Source)?, survey.facts(Side::Target)?);
+    let Ok(theirs) = read(survey, Side::Source, stop)? else { return Ok(None) };
+    let from = catalog::describe_source(&mut survey.connect(Side::Source, stop)?, source, &theirs)?;
+    let is_managed = survey.kind(Side::Target) == EndpointKind::TencentDb;
+    let to = catalog::describe_target(&mut survey.connect(Side::Target, stop)?, target, is_managed)?;
+    let transform = AccountTransform { transform: survey.transform()?, source: &from, target: &to };
+    let is_system = |account: &Account| is_system_account(&account.user);
+    Ok(Some(transform.all(&theirs.accounts, &is_system, &|_| false)))
+}
+
 fn accounts(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
     let expected = "every account is on the target as on the source";
     if !survey.options.accounts {
         return Ok(Verdict::not_needed("accounts are not carried (objects.accounts)"));
     }
-    let (source, target) = (survey.facts(Side::Source)?, survey.facts(Side::Target)?);
-    let Ok(theirs) = read(survey, Side::Source, stop)? else {
+    let Some(fates) = fates(survey, stop)? else {
         return Err(Blocked::new("accounts_readable failed"));
     };
-    let from = catalog::describe_source(&mut survey.connect(Side::Source, stop)?, source, &theirs)?;
-    let is_managed = survey.kind(Side::Target) == EndpointKind::TencentDb;
-    let to = catalog::describe_target(&mut survey.connect(Side::Target, stop)?, target, is_managed)?;
-    let fates = AccountTransform { transform: survey.transform()?, source: &from, target: &to }.all(
-        &theirs.accounts,
-        &|account| is_system_account(&account.user),
-        &|_| false,
-    );
     let (mut carried, mut skipped) = (0, 0);
     let mut affected = Vec::new();
     for (name, fate) in &fates {
@@ -114,7 +123,7 @@ fn accounts(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
     let seen = format!(
         "{} of {} as on the source; {skipped} skipped",
         carried - affected.len(),
-        count(carried, "account")
+        counted(carried, "account", "accounts")
     );
     if affected.is_empty() {
         return Ok(Verdict::pass(expected, seen));

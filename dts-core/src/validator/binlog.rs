@@ -1,5 +1,6 @@
 //! The source's binary log: does it hold every change, as rows, whole.
 use crate::error::Side;
+use crate::format::few;
 use crate::server::{Flavor, ServerFacts, ServerVersion};
 use crate::source::log_age;
 use crate::stop::StopToken;
@@ -312,7 +313,7 @@ fn binlog_statement_sessions(survey: &Survey, stop: &StopToken) -> Result<Verdic
                 if sessions.is_empty() {
                     return Ok(Verdict::pass(expected, "none"));
                 }
-                return Ok(Verdict::warn(expected, fix::few(&sessions))
+                return Ok(Verdict::warn(expected, few(&sessions))
                     .message(
                         "what they write is logged as statements, and the task stops at the first of those",
                     )
@@ -343,7 +344,7 @@ fn binlog_statement_sessions(survey: &Survey, stop: &StopToken) -> Result<Verdic
             "the server does not tell; no session is idle for more than an hour",
         ));
     }
-    Ok(Verdict::warn(expected, fix::few(&sessions))
+    Ok(Verdict::warn(expected, few(&sessions))
         .message("sessions keep the binlog_format that they began with; if it was changed lately, these log statements")
         .fix(fix)
         .objects(sessions))

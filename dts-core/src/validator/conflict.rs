@@ -4,13 +4,13 @@ use std::fmt;
 
 use crate::data::{ObjectKind, TableName};
 use crate::error::Side;
-use crate::server::catalog;
+use crate::format::{counted, few};
+use crate::server::{ServerFacts, catalog};
 use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::transform::Route;
 use crate::validator::definitions::Program;
 use crate::validator::finding::Verdict;
-use crate::validator::fix::{count, few};
 use crate::validator::privileges::target_databases;
 use crate::validator::registry::Check;
 use crate::validator::survey::{Blocked, Survey};
@@ -27,7 +27,7 @@ pub(super) const CHECKS: &[Check] = &[Check::fails(
 
 /// Which objects may not have one name: tables and views share theirs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Sort {
+pub(super) enum Sort {
     Table,
     Procedure,
     Function,
@@ -60,7 +60,7 @@ impl Sort {
 
 /// A name on the target.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Name {
+pub(super) struct Name {
     sort: Sort,
     name: TableName,
 }
@@ -76,12 +76,16 @@ impl fmt::Display for Name {
 
 /// How the target compares names.
 #[derive(Clone, Copy)]
-struct Folding {
+pub(super) struct Folding {
     tables_ignore_case: bool,
 }
 
 impl Folding {
-    fn fold(self, sort: Sort, name: &TableName) -> Name {
+    pub(super) fn of(target: &ServerFacts) -> Folding {
+        Folding { tables_ignore_case: target.lower_case_table_names() != 0 }
+    }
+
+    pub(super) fn fold(self, sort: Sort, name: &TableName) -> Name {
         let lower =
             |is_folded: bool, text: &str| if is_folded { text.to_lowercase() } else { text.to_owned() };
         let object_folds = match sort {
@@ -116,7 +120,7 @@ fn target_conflict(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked
             .message("two tables of the source would become one")
             .fix("Give them names of their own in objects.rename."));
     }
-    let folding = Folding { tables_ignore_case: survey.facts(Side::Target)?.lower_case_table_names() != 0 };
+    let folding = Folding::of(survey.facts(Side::Target)?);
     let mut wanted: BTreeSet<Name> =
         tables.iter().map(|name| folding.fold(Sort::Table, &route.target_of(name))).collect();
     wanted.extend(
@@ -143,7 +147,7 @@ fn target_conflict(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked
         let actual = if ours.is_empty() {
             "none".to_owned()
         } else {
-            format!("{} that this task itself left there", count(ours.len(), "object"))
+            format!("{} that this task itself left there", counted(ours.len(), "object", "objects"))
         };
         return Ok(Verdict::pass(expected, actual));
     }
@@ -158,7 +162,7 @@ fn target_conflict(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked
             format!("DROP {what} {};", quote::table(&present[*name]))
         })
         .collect();
-    Ok(Verdict::fail(expected, format!("{}: {}", count(foreign.len(), "object"), few(&foreign)))
+    Ok(Verdict::fail(expected, format!("{}: {}", counted(foreign.len(), "object", "objects"), few(&foreign)))
         .message("the target already has objects of the names that the task would create")
         .fix(format!(
             "Give the task's objects other names in objects.rename; or, when they are not needed, on the target (DROP VIEW for \
@@ -170,7 +174,11 @@ fn target_conflict(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked
 }
 
 /// What this task has created on the target before; nothing when dts was never there.
-fn leftovers(connection: &mut Connection, task: &str, folding: Folding) -> Result<HashSet<Name>, Blocked> {
+pub(super) fn leftovers(
+    connection: &mut Connection,
+    task: &str,
+    folding: Folding,
+) -> Result<HashSet<Name>, Blocked> {
     let task = quote::string_literal(task);
     let tables =
         format!("SELECT target_database, target_table, '' FROM `__dts__`.`table_copy` WHERE task = {task}");

@@ -276,7 +276,9 @@ fn server_id(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
     let ours = u64::from(survey.options.source.server_id);
     if ours != 0 && ours == a {
         let verdict = Verdict::fail(expected, format!("source {a}, and dts is to use {ours} as well"));
-        return Ok(verdict.fix("Choose another source.server_id in the task file, or leave it out."));
+        return Ok(
+            verdict.fix("Let dts use another server_id (SourceOptions::server_id), or 0 for one of its own.")
+        );
     }
     if a != 0 && b.is_none() {
         return Ok(Verdict::hidden(expected, "the target's server_id"));
@@ -406,37 +408,38 @@ fn version(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
         "source {} {}, target {} {}",
         source.flavor, source.version_text, target.flavor, target.version_text
     );
-    for side in [Side::Source, Side::Target] {
-        let facts = survey.facts(side)?;
-        let kind = survey.kind(side);
-        if (kind == EndpointKind::MariaDb) != (facts.flavor == Flavor::MariaDb) {
-            return Ok(Verdict::warn(expected, actual)
-                .message(format!(
-                    "the task file says {side}.kind = \"{kind}\", but the server is {}",
-                    facts.flavor
-                ))
-                .fix(format!("Correct {side}.kind in the task file: thresholds and advice depend on it.")));
-        }
-    }
-    if source.flavor != target.flavor {
-        return Ok(Verdict::warn(expected, actual)
-            .message(
-                "MySQL and MariaDB differ in types, collations and SQL: what is tried on the target decides",
-            )
-            .fix(
-                "Look at the upgrade items; check the data with `dts check --mode full` before the cut-over.",
-            ));
-    }
-    if series(target) < series(source) {
+    if source.flavor == target.flavor && series(target) < series(source) {
         return Ok(Verdict::fail(expected, actual)
             .message("an older series cannot hold all that the source can")
             .fix("Choose a target of the source's series or a later one."));
     }
-    if target.version < source.version
-        && (source.version.0, source.version.1) != (target.version.0, target.version.1)
-    {
-        return Ok(Verdict::warn(expected, actual)
-            .message("the target is an older release of the same series: new features of the source may be missing there"));
+    // What it means and what to do.
+    let mut doubts: Vec<(String, String)> = Vec::new();
+    for side in [Side::Source, Side::Target] {
+        let (flavor, kind) = (survey.facts(side)?.flavor, survey.kind(side));
+        if (kind == EndpointKind::MariaDb) != (flavor == Flavor::MariaDb) {
+            doubts.push((
+                format!("the task file says {side}.kind = \"{kind}\", but the server is {flavor}"),
+                format!("Correct {side}.kind in the task file: thresholds and advice depend on it."),
+            ));
+        }
     }
-    Ok(Verdict::pass(expected, actual))
+    if source.flavor != target.flavor {
+        doubts.push((
+            "MySQL and MariaDB differ in types, collations and SQL: what is tried on the target decides"
+                .to_owned(),
+            "Look at the upgrade items; check the data with `dts check --mode full` before the cut-over."
+                .to_owned(),
+        ));
+    } else if target.version < source.version {
+        doubts.push((
+            "the target is an older release of the same series: new features of the source may be missing there".to_owned(),
+            "Look at upgrade.tables, upgrade.views and upgrade.syntax; or choose a target that is not older.".to_owned(),
+        ));
+    }
+    if doubts.is_empty() {
+        return Ok(Verdict::pass(expected, actual));
+    }
+    let (meanings, fixes): (Vec<String>, Vec<String>) = doubts.into_iter().unzip();
+    Ok(Verdict::warn(expected, actual).message(meanings.join("; ")).fix(fixes.join(" ")))
 }

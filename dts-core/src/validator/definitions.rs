@@ -3,12 +3,16 @@ use std::fmt;
 
 use crate::data::{ObjectKind, TableName};
 use crate::error::Result;
-use crate::server::{Flavor, ServerFacts};
+use crate::format::few;
+use crate::server::catalog::{self, ObjectText};
+use crate::server::{Flavor, ServerFacts, ServerVersion};
 use crate::sql::quote::string_literal;
 use crate::sql::{Dialect, Lexeme, LexemeKind, lexemes};
 use crate::stop::StopToken;
+use crate::validator::finding::{ItemResult, Verdict};
 use crate::validator::options::ValidatorOptions;
-use crate::validator::survey::SourceObjects;
+use crate::validator::privileges::routine_grant;
+use crate::validator::survey::{Blocked, SourceObjects, Survey};
 use crate::wire::Connection;
 
 /// Anything with SQL text of its own.
@@ -31,6 +35,11 @@ impl fmt::Display for Program {
 }
 
 impl Program {
+    /// Whether nobody could look into the text: it is hidden from the account, or it cannot be split.
+    pub(super) fn is_unread(&self) -> bool {
+        self.lexemes().is_empty()
+    }
+
     /// The pieces of the text; none when it cannot be split or is hidden.
     pub(super) fn lexemes(&self) -> Vec<Lexeme<'_>> {
         let has = |flag: &str| self.sql_mode.split(',').any(|mode| mode.eq_ignore_ascii_case(flag));
@@ -44,13 +53,17 @@ impl Program {
     }
 }
 
-/// A column whose default or expression matters.
+/// A column with a default, or one that is computed.
 #[derive(Clone, Debug)]
 pub(super) struct SpecialColumn {
     pub(super) table: TableName,
     pub(super) column: String,
     pub(super) data_type: String,
+    /// A literal.
     pub(super) default: Option<String>,
+    /// A default that is computed when a row is inserted.
+    pub(super) computed_default: Option<String>,
+    /// The expression of a generated column; empty for others.
     pub(super) expression: String,
 }
 
@@ -68,13 +81,15 @@ pub(super) struct Partition {
 pub(super) struct Definitions {
     pub(super) programs: Vec<Program>,
     pub(super) columns: Vec<SpecialColumn>,
+    /// Checks, and the parts of indexes that are expressions.
+    pub(super) expressions: Vec<(TableName, String)>,
     /// `CREATE_OPTIONS` of the selected tables that have some.
     pub(super) options: Vec<(TableName, String)>,
     pub(super) partitions: Vec<Partition>,
 }
 
 impl Definitions {
-    /// Reads what is selected: at most seven queries for each database, however many objects it has.
+    /// Reads what is selected: at most eleven queries for each database, however many objects it has.
     pub(super) fn read(
         connection: &mut Connection,
         facts: &ServerFacts,
@@ -91,20 +106,20 @@ impl Definitions {
             let has_table = objects.tables.iter().any(|table| table.name.database == name);
             let has_view = objects.views.iter().any(|view| view.database == name);
             let whole = is_whole(name);
-            if options.views && has_view {
-                found.read_views(connection, name, &selects)?;
-            }
-            if options.routines && whole {
-                found.read_routines(connection, name)?;
-            }
-            if options.events && whole {
-                found.read_events(connection, name)?;
+            for (kind, is_carried) in [
+                (ObjectKind::View, has_view),
+                (ObjectKind::Procedure, options.routines && whole),
+                (ObjectKind::Function, options.routines && whole),
+                (ObjectKind::Event, options.events && whole),
+                (ObjectKind::Trigger, options.triggers && has_table),
+            ] {
+                if is_carried {
+                    found.read_programs(connection, kind, name, &selects)?;
+                }
             }
             if has_table {
-                if options.triggers {
-                    found.read_triggers(connection, name, &selects)?;
-                }
                 found.read_columns(connection, facts, name, &selects)?;
+                found.read_expressions(connection, facts, name, &selects)?;
                 found.read_options(connection, name, &selects)?;
             }
             if objects.tables.iter().any(|table| table.partitioned && table.name.database == name) {
@@ -114,92 +129,29 @@ impl Definitions {
         Ok(found)
     }
 
-    fn read_views(
+    fn read_programs(
         &mut self,
         connection: &mut Connection,
+        kind: ObjectKind,
         database: &str,
         selects: impl Fn(&TableName) -> bool,
     ) -> Result<()> {
-        let sql = format!(
-            "SELECT TABLE_NAME, DEFINER, VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {} ORDER BY \
-             TABLE_NAME",
-            string_literal(database)
-        );
-        for row in connection.query(sql, "reading views")? {
-            let name = TableName::new(database, row.string(0));
-            if selects(&name) {
+        for ObjectText { definition, body, acts } in catalog::object_texts(connection, kind, database)? {
+            let table = definition.table.map(|table| TableName::new(database, table));
+            // Views are selected by their own names, triggers by that of their table.
+            let is_selected = match kind {
+                ObjectKind::View => selects(&definition.name),
+                ObjectKind::Trigger => table.as_ref().is_some_and(&selects),
+                ObjectKind::Procedure | ObjectKind::Function | ObjectKind::Event => true,
+            };
+            if is_selected {
                 self.programs.push(Program {
-                    kind: ObjectKind::View,
-                    name,
-                    definer: row.string(1),
-                    sql_mode: String::new(),
-                    body: row.string(2),
-                    trigger: None,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn read_routines(&mut self, connection: &mut Connection, database: &str) -> Result<()> {
-        let sql = format!(
-            "SELECT ROUTINE_NAME, ROUTINE_TYPE, DEFINER, SQL_MODE, ROUTINE_DEFINITION FROM information_schema.ROUTINES WHERE \
-             ROUTINE_SCHEMA = {} AND ROUTINE_TYPE IN ('PROCEDURE', 'FUNCTION') ORDER BY ROUTINE_NAME",
-            string_literal(database)
-        );
-        for row in connection.query(sql, "reading routines")? {
-            self.programs.push(Program {
-                kind: if row.string(1) == "FUNCTION" { ObjectKind::Function } else { ObjectKind::Procedure },
-                name: TableName::new(database, row.string(0)),
-                definer: row.string(2),
-                sql_mode: row.string(3),
-                body: row.string(4),
-                trigger: None,
-            });
-        }
-        Ok(())
-    }
-
-    fn read_events(&mut self, connection: &mut Connection, database: &str) -> Result<()> {
-        let sql = format!(
-            "SELECT EVENT_NAME, DEFINER, SQL_MODE, EVENT_DEFINITION FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {} \
-             ORDER BY EVENT_NAME",
-            string_literal(database)
-        );
-        for row in connection.query(sql, "reading events")? {
-            self.programs.push(Program {
-                kind: ObjectKind::Event,
-                name: TableName::new(database, row.string(0)),
-                definer: row.string(1),
-                sql_mode: row.string(2),
-                body: row.string(3),
-                trigger: None,
-            });
-        }
-        Ok(())
-    }
-
-    fn read_triggers(
-        &mut self,
-        connection: &mut Connection,
-        database: &str,
-        selects: impl Fn(&TableName) -> bool,
-    ) -> Result<()> {
-        let sql = format!(
-            "SELECT TRIGGER_NAME, DEFINER, SQL_MODE, ACTION_STATEMENT, ACTION_TIMING, EVENT_MANIPULATION, \
-             EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {} ORDER BY TRIGGER_NAME",
-            string_literal(database)
-        );
-        for row in connection.query(sql, "reading triggers")? {
-            let table = TableName::new(database, row.string(6));
-            if selects(&table) {
-                self.programs.push(Program {
-                    kind: ObjectKind::Trigger,
-                    name: TableName::new(database, row.string(0)),
-                    definer: row.string(1),
-                    sql_mode: row.string(2),
-                    body: row.string(3),
-                    trigger: Some((row.string(4), row.string(5), table)),
+                    kind,
+                    name: definition.name,
+                    definer: definition.definer,
+                    sql_mode: definition.context.sql_mode,
+                    body,
+                    trigger: acts.zip(table).map(|((time, event), table)| (time, event, table)),
                 });
             }
         }
@@ -221,23 +173,67 @@ impl Definitions {
         let is_generated = if has_expressions { " OR GENERATION_EXPRESSION <> ''" } else { "" };
         let sql = format!(
             "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_DEFAULT, {expression}, EXTRA FROM information_schema.COLUMNS \
-             WHERE TABLE_SCHEMA = {} AND (COLUMN_DEFAULT LIKE '%0000-00-00%' OR (COLUMN_DEFAULT IS NOT NULL AND DATA_TYPE IN \
-             ('tinyblob', 'blob', 'mediumblob', 'longblob', 'tinytext', 'text', 'mediumtext', 'longtext', 'json', 'geometry', \
-             'point')){is_generated}) ORDER BY TABLE_NAME, COLUMN_NAME",
+             WHERE TABLE_SCHEMA = {} AND (COLUMN_DEFAULT IS NOT NULL{is_generated}) ORDER BY TABLE_NAME, COLUMN_NAME",
             string_literal(database)
         );
         for row in connection.query(sql, "reading defaults")? {
             let table = TableName::new(database, row.string(0));
-            // An expression default has no literal.
-            let is_expression = row.string(5).to_ascii_uppercase().contains("DEFAULT_GENERATED");
+            let is_computed = row.string(5).to_ascii_uppercase().contains("DEFAULT_GENERATED");
+            let default = row.text(3).filter(|text| text != "NULL").map(Into::into);
+            let (default, computed_default) = if is_computed { (None, default) } else { (default, None) };
             if selects(&table) {
                 self.columns.push(SpecialColumn {
                     table,
                     column: row.string(1),
                     data_type: row.string(2).to_ascii_lowercase(),
-                    default: row.text(3).filter(|text| !is_expression && text != "NULL").map(Into::into),
+                    default,
+                    computed_default,
                     expression: row.string(4),
                 });
+            }
+        }
+        Ok(())
+    }
+
+    fn read_expressions(
+        &mut self,
+        connection: &mut Connection,
+        facts: &ServerFacts,
+        database: &str,
+        selects: impl Fn(&TableName) -> bool,
+    ) -> Result<()> {
+        let schema = string_literal(database);
+        let mut queries = Vec::new();
+        match facts.flavor {
+            Flavor::MariaDb if facts.version >= ServerVersion(10, 2, 22) => queries.push(format!(
+                "SELECT TABLE_NAME, CHECK_CLAUSE, '' FROM information_schema.CHECK_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {schema} \
+                 ORDER BY TABLE_NAME, CONSTRAINT_NAME"
+            )),
+            // None of these was there before.
+            Flavor::MariaDb => {}
+            Flavor::MySql => {
+                if facts.is_mysql_at_least(8, 0, 16) {
+                    queries.push(format!(
+                        "SELECT t.TABLE_NAME, c.CHECK_CLAUSE, t.ENFORCED FROM information_schema.TABLE_CONSTRAINTS t JOIN \
+                         information_schema.CHECK_CONSTRAINTS c ON c.CONSTRAINT_SCHEMA = t.CONSTRAINT_SCHEMA AND c.CONSTRAINT_NAME \
+                         = t.CONSTRAINT_NAME WHERE t.TABLE_SCHEMA = {schema} AND t.CONSTRAINT_TYPE = 'CHECK' ORDER BY t.TABLE_NAME, \
+                         t.CONSTRAINT_NAME"
+                    ));
+                }
+                if facts.is_mysql_at_least(8, 0, 13) {
+                    queries.push(format!(
+                        "SELECT TABLE_NAME, EXPRESSION, INDEX_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = {schema} AND \
+                         EXPRESSION IS NOT NULL ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
+                    ));
+                }
+            }
+        }
+        for sql in queries {
+            for row in connection.query(sql, "reading expressions of checks and indexes")? {
+                let table = TableName::new(database, row.string(0));
+                if selects(&table) {
+                    self.expressions.push((table, format!("{:?}{:?}", row.string(1), row.string(2))));
+                }
             }
         }
         Ok(())
@@ -291,6 +287,23 @@ impl Definitions {
     }
 }
 
+/// Completes what was found in the texts of programs by those that nobody could look into: they are no pass.
+pub(super) fn with_unread(survey: &Survey, verdict: Verdict) -> std::result::Result<Verdict, Blocked> {
+    let unread: Vec<&Program> =
+        survey.definitions()?.programs.iter().filter(|program| program.is_unread()).collect();
+    if unread.is_empty() {
+        return Ok(verdict);
+    }
+    let hidden = format!("not looked at, because the account may not see the text: {}", few(&unread));
+    let grant = routine_grant(survey)?;
+    if verdict.result == ItemResult::Pass {
+        return Ok(Verdict::warn(verdict.expected, "unknown").message(hidden).fix(grant).objects(unread));
+    }
+    let message = format!("{}; {hidden}", verdict.message);
+    let fix = format!("{} {grant}", verdict.fix);
+    Ok(verdict.message(message).fix(fix))
+}
+
 /// Returns which of these words stand in the text unquoted and where a name could be.
 pub(super) fn words_used<'w>(pieces: &[Lexeme<'_>], words: &[&'w str]) -> Vec<&'w str> {
     let is_name = |at: usize, piece: &Lexeme<'_>| {
@@ -308,12 +321,21 @@ pub(super) fn words_used<'w>(pieces: &[Lexeme<'_>], words: &[&'w str]) -> Vec<&'
     used
 }
 
-/// Returns which of these functions are called in the text.
+/// Returns which of these functions of the server are called in the text.
 pub(super) fn functions_called<'w>(pieces: &[Lexeme<'_>], functions: &[&'w str]) -> Vec<&'w str> {
+    // Behind these a table, a procedure or a function of somebody is named: `INSERT INTO x (…)`, `CALL x(…)`, `shop.x(…)`.
+    const BEFORE_NAMES: [&str; 10] =
+        [".", "INTO", "INSERT", "REPLACE", "IGNORE", "TABLE", "CALL", "REFERENCES", "KEY", "INDEX"];
+    let is_name = |at: usize| {
+        at > 0 && BEFORE_NAMES.iter().any(|before| before.eq_ignore_ascii_case(pieces[at - 1].text))
+    };
     let mut called: Vec<&'w str> = pieces
         .windows(2)
-        .filter(|pair| pair[0].kind == LexemeKind::Word && pair[1].text == "(")
-        .filter_map(|pair| functions.iter().find(|name| name.eq_ignore_ascii_case(pair[0].text)).copied())
+        .enumerate()
+        .filter(|(at, pair)| pair[0].kind == LexemeKind::Word && pair[1].text == "(" && !is_name(*at))
+        .filter_map(|(_, pair)| {
+            functions.iter().find(|name| name.eq_ignore_ascii_case(pair[0].text)).copied()
+        })
         .collect();
     called.sort_unstable();
     called.dedup();
@@ -349,6 +371,8 @@ mod tests {
         let text = "SELECT rank, `rows`, t.groups, 'lag' FROM t WHERE PASSWORD ('x') = password";
         assert_eq!(words_used(&pieces(text), &["RANK", "ROWS", "GROUPS", "LAG"]), ["RANK"]);
         assert_eq!(functions_called(&pieces(text), &["PASSWORD", "ENCODE"]), ["PASSWORD"]);
+        let text = "BEGIN INSERT INTO x (a) VALUES (y(NEW.g)); CALL x(1); SET @a = shop.x(1); REPLACE x (a) VALUES (1); END";
+        assert_eq!(functions_called(&pieces(text), &["X", "Y"]), ["Y"]);
     }
 
     #[test]

@@ -1,6 +1,4 @@
 //! What to do about a finding: statements and console steps to copy, as the kind of server needs them.
-use std::fmt::Display;
-
 use crate::server::{Flavor, ServerFacts, ServerVersion};
 use crate::validator::options::EndpointKind;
 
@@ -40,32 +38,5 @@ pub(super) fn set_variable(
                 format!("SET GLOBAL {name} = {literal}; and in my.cnf under [mysqld]: {name} = {value}")
             }
         }
-    }
-}
-
-/// Names for a sentence: the first few, and how many more there are.
-pub(super) fn few<T: Display>(names: &[T]) -> String {
-    const SHOWN: usize = 5;
-    let mut text = names.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - SHOWN));
-    }
-    text
-}
-
-/// `1 table`, `2 tables`.
-pub(super) fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_cut_and_counted() {
-        assert_eq!(few(&["a", "b"]), "a, b");
-        assert_eq!(few(&[1, 2, 3, 4, 5, 6, 7]), "1, 2, 3, 4, 5 and 2 more");
-        assert_eq!((count(1, "table"), count(0, "view")), ("1 table".into(), "0 views".into()));
     }
 }

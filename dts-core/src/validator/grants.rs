@@ -123,6 +123,51 @@ impl Grants {
             })
     }
 
+    /// Whether the server lists every database to the account, those without any right included (tried on 5.6, 9.7 and MariaDB
+    /// 10.11): for a right on everything that is one on databases, or SHOW DATABASES itself.
+    pub(super) fn sees_all_databases(&self) -> bool {
+        const OF_DATABASES: [&str; 17] = [
+            "ALTER",
+            "ALTER ROUTINE",
+            "CREATE",
+            "CREATE ROUTINE",
+            "CREATE TEMPORARY TABLES",
+            "CREATE VIEW",
+            "DELETE",
+            "DROP",
+            "EVENT",
+            "EXECUTE",
+            "INDEX",
+            "INSERT",
+            "LOCK TABLES",
+            "SELECT",
+            "SHOW VIEW",
+            "TRIGGER",
+            "UPDATE",
+        ];
+        self.has_global("SHOW DATABASES")
+            || self.revokes.is_empty() && OF_DATABASES.iter().any(|privilege| self.has_global(privilege))
+    }
+
+    /// Whether the server lists the database's routines to the account; otherwise it leaves those out that the account has no
+    /// right on (tried on 5.6, 9.7 and MariaDB 10.11).
+    pub(super) fn lists_routines(&self, facts: &ServerFacts, database: &str) -> bool {
+        self.shows_routines(facts, database)
+            || ["EXECUTE", "CREATE ROUTINE", "ALTER ROUTINE"]
+                .iter()
+                .any(|privilege| self.has_on_database(privilege, database))
+    }
+
+    /// Whether the server shows the texts of the database's routines to the account, whoever their definer is.
+    fn shows_routines(&self, facts: &ServerFacts, database: &str) -> bool {
+        if facts.is_mysql_at_least(8, 0, 0) {
+            return self.has_global("SHOW_ROUTINE")
+                || self.has_global("SELECT") && self.has_on_database("SELECT", database);
+        }
+        self.has_on_table("SELECT", &TableName::new("mysql", "proc"))
+            || self.has_on_database("SHOW CREATE ROUTINE", database)
+    }
+
     /// Which of these are granted anywhere at all.
     pub(super) fn any_of<'p>(&self, privileges: &[&'p str]) -> Vec<&'p str> {
         privileges

@@ -3,10 +3,10 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::data::{TableName, TableSchema};
 use crate::error::Side;
+use crate::format::{counted, few};
 use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::validator::finding::Verdict;
-use crate::validator::fix::{count, few};
 use crate::validator::options::TaskType;
 use crate::validator::registry::Check;
 use crate::validator::survey::{Blocked, Survey};
@@ -18,8 +18,8 @@ pub(super) const CHECKS: &[Check] = &[
         GROUP,
         "objects_exist",
         objects_exist,
-        "Every database and table that the task names exists, and at least one table or view is selected. Fails otherwise. \
-         Warns when a rename rule is for a table that does not exist.",
+        "Every database and table that the task names exists, and at least one table or view is selected (views only where they \
+         are carried). Fails otherwise. Warns when a rename rule is for a table that does not exist.",
     )
     .not_ignorable("there would be less to move than the task says"),
     Check::fails(
@@ -66,8 +66,15 @@ fn objects_exist(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
             .collect::<Vec<_>>(),
     );
     let expected = "all that the task names, at least one table";
-    let actual = format!("{}, {}", count(objects.tables.len(), "table"), count(objects.views.len(), "view"));
-    let fix = "Check the names (and their case) in [objects], and that the account may see them (source_privileges).";
+    let actual = format!(
+        "{}, {}",
+        counted(objects.tables.len(), "table", "tables"),
+        counted(objects.views.len(), "view", "views")
+    );
+    let fix = format!(
+        "Check the names (and their case) in [objects], and that the account may see them (source_privileges).{}",
+        if survey.options.views { "" } else { " Views take no part (objects.views = false)." }
+    );
     if !missing.is_empty() {
         return Ok(Verdict::fail(expected, format!("missing: {}", few(&missing)))
             .message("the source does not have these, or does not show them to the account")
@@ -99,7 +106,7 @@ fn tables_without_key(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked
         return Ok(Verdict::pass(expected, "all have one"));
     }
     let names: Vec<&TableName> = keyless.iter().map(|table| &table.name).collect();
-    let actual = format!("{} without: {}", count(names.len(), "table"), few(&names));
+    let actual = format!("{} without: {}", counted(names.len(), "table", "tables"), few(&names));
     let fix = |table: &TableName| {
         format!(
             "Add a key on the source: ALTER TABLE {} ADD COLUMN id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY; or name \
@@ -150,7 +157,7 @@ fn foreign_keys(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
     }
     let expected = "referenced tables are selected";
     if missing.is_empty() {
-        return Ok(Verdict::pass(expected, count(total, "foreign key")));
+        return Ok(Verdict::pass(expected, counted(total, "foreign key", "foreign keys")));
     }
     let missing: Vec<&TableName> = missing.into_iter().collect();
     Ok(Verdict::fail(expected, format!("not selected: {}", few(&missing)))

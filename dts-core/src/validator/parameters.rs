@@ -2,6 +2,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::Side;
+use crate::format;
 use crate::server::{ServerFacts, ServerVersion};
 use crate::sql::stored::REMOVED_SQL_MODES;
 use crate::stop::StopToken;
@@ -9,7 +10,6 @@ use crate::validator::finding::Verdict;
 use crate::validator::fix;
 use crate::validator::longest_row;
 use crate::validator::options::EndpointKind;
-use crate::validator::plan::size;
 use crate::validator::registry::Check;
 use crate::validator::survey::{Blocked, Survey};
 
@@ -159,9 +159,9 @@ fn max_allowed_packet(survey: &Survey, stop: &StopToken) -> Result<Verdict, Bloc
     let row = seen.into_iter().chain(average).max_by_key(|(_, bytes)| *bytes);
     let row_bytes = row.map_or(0, |(_, bytes)| bytes);
     let wanted = LEAST.max(of_source).max(2 * row_bytes);
-    let expected = format!("at least {}", size(wanted));
+    let expected = format!("at least {}", format::bytes(wanted));
     let fix = fix::set_variable(survey.kind(Side::Target), target, name, &wanted.to_string(), ALWAYS);
-    let actual = size(of_target);
+    let actual = format::bytes(of_target);
     if of_target < LEAST {
         return Ok(Verdict::fail(expected, actual)
             .message("statements of less than 4 MiB are too small for the load")
@@ -172,7 +172,7 @@ fn max_allowed_packet(survey: &Survey, stop: &StopToken) -> Result<Verdict, Bloc
         return Ok(Verdict::fail(expected, actual)
             .message(format!(
                 "a row of {table} has {}: a change of it does not fit into one statement",
-                size(bytes)
+                format::bytes(bytes)
             ))
             .fix(fix)
             .objects([table]));
@@ -182,7 +182,7 @@ fn max_allowed_packet(survey: &Survey, stop: &StopToken) -> Result<Verdict, Bloc
         return Ok(Verdict::warn(expected, actual)
             .message(format!(
                 "rows of {table} have {what} {}; with escapes the longest may not fit",
-                size(bytes)
+                format::bytes(bytes)
             ))
             .fix(fix)
             .objects([table]));

@@ -68,7 +68,6 @@ pub(super) fn of(survey: &Survey) -> Option<Plan> {
     let objects = survey.source_objects().ok()?;
     let method = write_method(survey);
     let mut plan = estimated(&survey.options, objects, method);
-    // A target that cannot be reached leaves the write method open; the slower one is assumed.
     if let Ok(trial) = survey.trial() {
         plan.rewrites.clone_from(&trial.rewrites);
     }
@@ -78,6 +77,7 @@ pub(super) fn of(survey: &Survey) -> Option<Plan> {
     Some(plan)
 }
 
+/// A target that cannot be reached leaves it open; the slower one is assumed.
 pub(super) fn write_method(survey: &Survey) -> WriteMethod {
     let allowed = survey.facts(Side::Target).is_ok_and(|facts| facts.is_on("local_infile") == Some(true));
     if allowed && !survey.options.load_by_insert { WriteMethod::LoadData } else { WriteMethod::Insert }
@@ -106,7 +106,7 @@ pub(super) fn estimated(options: &ValidatorOptions, objects: &SourceObjects, met
         objects.tables.iter().map(|table| &table.name).filter(|name| !short_lock.contains(name)).cloned();
     Plan {
         table_count: objects.tables.len(),
-        view_count: if options.views { objects.views.len() } else { 0 },
+        view_count: objects.views.len(),
         rows_estimated,
         data_bytes,
         index_bytes,
@@ -119,30 +119,5 @@ pub(super) fn estimated(options: &ValidatorOptions, objects: &SourceObjects, met
         spool_bytes: if carries_rows { (data_bytes / 10 * (1 + seconds / 3600)).max(64 << 20) } else { 0 },
         rewrites: Vec::new(),
         short_lock,
-    }
-}
-
-/// `1.5 GiB`, for people.
-pub(super) fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    for (unit, factor) in UNITS {
-        if bytes >= factor {
-            let tenths = bytes / (factor / 10).max(1);
-            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
-        }
-    }
-    format!("{bytes} bytes")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size;
-
-    #[test]
-    fn sizes_for_people() {
-        assert_eq!(
-            (size(17), size(1536), size(3 << 30)),
-            ("17 bytes".into(), "1.5 KiB".into(), "3.0 GiB".into())
-        );
     }
 }

@@ -1,10 +1,12 @@
 //! What both accounts may do: everything that is missing at once, as statements to copy.
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::data::TableName;
+use crate::data::{ObjectKind, TableName};
 use crate::error::Side;
+use crate::server::ServerFacts;
 use crate::sql::quote;
 use crate::stop::StopToken;
+use crate::validator::definitions::Program;
 use crate::validator::finding::Verdict;
 use crate::validator::grants::Grants;
 use crate::validator::options::{EndpointKind, TaskType};
@@ -20,8 +22,11 @@ pub(super) const CHECKS: &[Check] = &[
         source_privileges,
         "The source's account has SELECT on the selected tables, SHOW VIEW, TRIGGER and EVENT where those objects are chosen, \
          PROCESS, for changes REPLICATION SLAVE and REPLICATION CLIENT, and LOCK TABLES or RELOAD where a table needs an exact \
-         snapshot. Fails otherwise, with all missing ones as GRANT statements. Warns when the account may write: dts never \
-         writes on the source.",
+         snapshot. Where routines are carried it sees all of them with their texts: SELECT on everything or (8.0.20 and later) \
+         SHOW_ROUTINE, before 8.0 and on MariaDB SELECT on mysql.proc; or, when it is the definer of all, EXECUTE, CREATE ROUTINE or \
+         ALTER ROUTINE on the database. Where databases are chosen by a pattern it sees all of them: SHOW DATABASES or any right on \
+         everything; where tables are, SELECT on the whole database. Fails otherwise, with all missing ones as GRANT statements: what \
+         is not seen would be left behind. Warns when the account may write: dts never writes on the source.",
     )
     .not_ignorable("the task would stop at the first statement that the server refuses"),
     Check::fails(
@@ -30,8 +35,9 @@ pub(super) const CHECKS: &[Check] = &[
         target_privileges,
         "The target's account has on the databases written to: ALTER, CREATE, CREATE TEMPORARY TABLES, DELETE, DROP, INDEX, \
          INSERT, LOCK TABLES, REFERENCES, SELECT, UPDATE; for views CREATE VIEW and SHOW VIEW, for routines CREATE ROUTINE, \
-         ALTER ROUTINE and EXECUTE, TRIGGER, EVENT; PROCESS and SHOW DATABASES; for accounts CREATE USER and GRANT OPTION; and the same on \
-         dts's own schema __dts__. Fails otherwise, with all missing ones as GRANT statements.",
+         ALTER ROUTINE and EXECUTE, TRIGGER, EVENT; PROCESS and SHOW DATABASES; for accounts CREATE USER and GRANT OPTION; and on dts's \
+         own schema __dts__ ALTER, CREATE, DELETE, DROP, INDEX, INSERT, LOCK TABLES, SELECT and UPDATE. Fails otherwise, with all \
+         missing ones as GRANT statements.",
     )
     .not_ignorable("the task would stop at the first statement that the server refuses"),
     Check::warns(
@@ -56,6 +62,8 @@ struct Missing {
     privileges: BTreeMap<Level, Vec<&'static str>>,
     /// What the account has already, and would lose by a more specific grant without it.
     again: BTreeMap<Level, Vec<&'static str>>,
+    /// What follows, and how else it can be mended, where that is more than a statement that is refused.
+    reasons: Vec<&'static str>,
 }
 
 impl Missing {
@@ -76,6 +84,14 @@ impl Missing {
         }
         for privilege in missing {
             self.add(Level::Database(database.to_owned()), privilege);
+        }
+    }
+
+    /// Adds one without which something is not seen.
+    fn add_because(&mut self, level: Level, privilege: &'static str, reason: &'static str) {
+        self.add(level, privilege);
+        if !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
         }
     }
 
@@ -131,8 +147,13 @@ fn verdict(survey: &Survey, side: Side, expected: &str, missing: &Missing) -> Re
         }
         EndpointKind::MySql | EndpointKind::MariaDb => "",
     };
+    let mut message = format!("account '{account}' may not do all that the task needs");
+    for reason in &missing.reasons {
+        message.push_str("; ");
+        message.push_str(reason);
+    }
     Ok(Verdict::fail(expected, format!("missing: {}", missing.summary()))
-        .message(format!("account '{account}' may not do all that the task needs"))
+        .message(message)
         .fix(format!("{}{console}", missing.statements(account, survey.grants(side)?))))
 }
 
@@ -187,6 +208,47 @@ const WRITING: [&str; 14] = [
     "GRANT OPTION",
 ];
 
+const UNSEEN_DATABASES: &str = "the server shows it only the databases that it has rights on: others that fit a pattern of the task would \
+                                be left out (or name each database)";
+const UNSEEN_TABLES: &str = "the server shows it only the tables that it has rights on: others that fit a pattern of the task would be \
+                             left out (or name each table)";
+const UNSEEN_ROUTINES: &str = "the server does not show it all routines with their texts: they could not be carried (or set \
+                               objects.routines = false)";
+
+/// The right that shows all routines with their texts, and nothing else where there is such a one.
+fn routine_privilege(facts: &ServerFacts) -> (Level, &'static str) {
+    if facts.is_mysql_at_least(8, 0, 20) {
+        (Level::Global, "SHOW_ROUTINE")
+    } else if facts.is_mysql_at_least(8, 0, 0) {
+        (Level::Global, "SELECT")
+    } else {
+        (Level::Table(TableName::new("mysql", "proc")), "SELECT")
+    }
+}
+
+/// The statement with which the account would see the texts of all routines of the source.
+pub(super) fn routine_grant(survey: &Survey) -> Result<String, Blocked> {
+    let facts = survey.facts(Side::Source)?;
+    let (level, privilege) = routine_privilege(facts);
+    let mut missing = Missing::default();
+    missing.add(level, privilege);
+    Ok(format!("On the source: {}", missing.statements(&facts.current_user, survey.grants(Side::Source)?)))
+}
+
+/// Whether the account sees all routines of a database, and the text of each.
+fn sees_routines(survey: &Survey, grants: &Grants, database: &str) -> Result<bool, Blocked> {
+    if !grants.lists_routines(survey.facts(Side::Source)?, database) {
+        return Ok(false);
+    }
+    // The texts of those listed are there or not, whatever the reason.
+    let is_hidden = |program: &Program| {
+        matches!(program.kind, ObjectKind::Procedure | ObjectKind::Function)
+            && program.name.database == database
+            && program.body.is_empty()
+    };
+    Ok(!survey.definitions()?.programs.iter().any(is_hidden))
+}
+
 fn source_privileges(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
     let grants = survey.grants(Side::Source)?;
     let objects = survey.source_objects()?;
@@ -203,6 +265,9 @@ fn source_privileges(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked>
             missing.add(Level::Global, privilege);
         }
     }
+    if selection.has_database_pattern() && !grants.sees_all_databases() {
+        missing.add_because(Level::Global, "SHOW DATABASES", UNSEEN_DATABASES);
+    }
 
     let mut of_tables: Vec<&'static str> = vec!["SELECT"];
     of_tables.extend(options.views.then_some("SHOW VIEW"));
@@ -217,10 +282,18 @@ fn source_privileges(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked>
             needed.extend(options.events.then_some("EVENT"));
             needed.extend((is_locking && locked.contains(database.as_str())).then_some("LOCK TABLES"));
             missing.add_on_database(grants, &needed, &database);
+            if options.routines && !sees_routines(survey, grants, &database)? {
+                let (level, privilege) = routine_privilege(survey.facts(Side::Source)?);
+                missing.add_because(level, privilege, UNSEEN_ROUTINES);
+            }
             continue;
         }
         for privilege in &of_tables {
             if grants.has_on_database(privilege, &database) {
+                continue;
+            }
+            if *privilege == "SELECT" && selection.has_table_pattern(&database) {
+                missing.add_because(Level::Database(database.clone()), privilege, UNSEEN_TABLES);
                 continue;
             }
             let seen = objects.tables.iter().map(|table| &table.name).chain(&objects.views);

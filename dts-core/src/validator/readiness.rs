@@ -1,11 +1,12 @@
 //! What the servers let be done, and what they are doing right now.
 use crate::data::ObjectKind;
 use crate::error::Side;
+use crate::format::{counted, few};
 use crate::server::{Flavor, ServerVersion};
 use crate::sql::quote::string_literal;
 use crate::stop::StopToken;
 use crate::validator::finding::Verdict;
-use crate::validator::fix::{self, count, few};
+use crate::validator::fix;
 use crate::validator::options::EndpointKind;
 use crate::validator::plan::{self, WriteMethod};
 use crate::validator::registry::Check;
@@ -108,7 +109,7 @@ fn sql_require_primary_key(survey: &Survey, stop: &StopToken) -> Result<Verdict,
     // Before 8.0.13, and on MariaDB, there is no such rule.
     let value = target.variable(name).unwrap_or("OFF");
     if target.is_on(name) != Some(true) || keyless.is_empty() {
-        let actual = format!("{value}, {} without a primary key", count(keyless.len(), "table"));
+        let actual = format!("{value}, {} without a primary key", counted(keyless.len(), "table", "tables"));
         return Ok(Verdict::pass(expected, actual));
     }
     let mut connection = survey.connect(Side::Target, stop)?;
@@ -160,9 +161,14 @@ fn target_replication_async(survey: &Survey, stop: &StopToken) -> Result<Verdict
             Err(error) => return Err(error.into()),
         };
         if members > 0 {
-            return Ok(Verdict::warn(expected, format!("group replication, {members} members"))
-                .message("each commit of the load is agreed on by the group; tables without a primary key are refused")
-                .fix("On the target: STOP GROUP_REPLICATION; and start it again after the load."));
+            return Ok(Verdict::warn(
+                expected,
+                format!("group replication, {}", counted(members, "member", "members")),
+            )
+            .message(
+                "each commit of the load is agreed on by the group; tables without a primary key are refused",
+            )
+            .fix("On the target: STOP GROUP_REPLICATION; and start it again after the load."));
         }
     }
     // Elsewhere the settings come and go with a plugin. TencentDB always has it, but may not show its settings.
@@ -180,8 +186,11 @@ fn target_read_only(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> 
     let grants = survey.grants(Side::Target)?;
     let expected = "the account may write";
     let is_on = |name: &str| target.variable(name).is_some_and(|value| !matches!(value, "OFF" | "0"));
-    if target.variable("read_only").is_none() {
-        return Ok(Verdict::hidden(expected, "read_only"));
+    // MySQL has super_read_only since 5.7.8, MariaDB has no such thing.
+    let all = if target.is_mysql_at_least(5, 7, 8) { 3 } else { 2 };
+    let names = ["read_only", "innodb_read_only", "super_read_only"].into_iter().take(all);
+    if let Some(name) = names.into_iter().find(|name| target.variable(name).is_none()) {
+        return Ok(Verdict::hidden(expected, name));
     }
     let fix = match survey.kind(Side::Target) {
         EndpointKind::TencentDb => {
@@ -271,11 +280,11 @@ fn event_scheduler(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
         let actual = format!(
             "{}, {}",
             target.variable("event_scheduler").unwrap_or("hidden"),
-            count(events.len(), "event")
+            counted(events.len(), "event", "events")
         );
         return Ok(Verdict::pass(expected, actual));
     }
-    Ok(Verdict::warn(expected, format!("ON, {}", count(events.len(), "event")))
+    Ok(Verdict::warn(expected, format!("ON, {}", counted(events.len(), "event", "events")))
         .message("events are created when the task is completed and run from then on; make sure that they no longer run on the \
                   source")
         .fix(fix::set_variable(survey.kind(Side::Target), target, "event_scheduler", "OFF", ALWAYS))
@@ -306,11 +315,14 @@ fn log_bin_trust_function_creators(survey: &Survey, _: &StopToken) -> Result<Ver
     if wanted.is_empty() || !is_off || is_exempt {
         return Ok(Verdict::pass(
             expected,
-            format!("{actual}, {}", count(wanted.len(), "function or trigger")),
+            format!("{actual}, {}", counted(wanted.len(), "function or trigger", "functions or triggers")),
         ));
     }
-    Ok(Verdict::fail(expected, format!("{actual}, {}", count(wanted.len(), "function or trigger")))
-        .message("the target refuses to create these while it writes a binary log")
-        .fix(fix::set_variable(survey.kind(Side::Target), target, name, "ON", ALWAYS))
-        .objects(wanted))
+    Ok(Verdict::fail(
+        expected,
+        format!("{actual}, {}", counted(wanted.len(), "function or trigger", "functions or triggers")),
+    )
+    .message("the target refuses to create these while it writes a binary log")
+    .fix(fix::set_variable(survey.kind(Side::Target), target, name, "ON", ALWAYS))
+    .objects(wanted))
 }

@@ -3,12 +3,15 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::data::{Account, AccountDefinition, TableName};
 use crate::error::{ErrorKind, Result as ServerResult, Side};
+use crate::format::{counted, few};
 use crate::server::{Flavor, accounts as catalog, is_system_account};
 use crate::sql::quote;
 use crate::stop::StopToken;
-use crate::validator::definitions::{Definitions, words_used};
+use crate::transform::account::AccountFate;
+use crate::validator::accounts;
+use crate::validator::conflict::{self, Folding, Sort};
+use crate::validator::definitions::{Definitions, with_unread, words_used};
 use crate::validator::finding::Verdict;
-use crate::validator::fix::{count, few};
 use crate::validator::options::EndpointKind;
 use crate::validator::privileges::{quoted_account, target_databases};
 use crate::validator::registry::Check;
@@ -24,14 +27,15 @@ pub(super) const CHECKS: &[Check] = &[
         "definers",
         definers,
         "The definers of views, routines, triggers and events exist on the target (or are carried), and the account may create \
-         objects for them. Warns otherwise: such objects belong to the task's account there.",
+         objects for them. Warns otherwise: such objects belong to the task's account there, or cannot be used. Accounts of the \
+         servers, root and accounts of other databases are not carried (objects.accounts).",
     ),
     Check::fails(
         GROUP,
         "target_triggers",
         target_triggers,
         "No trigger is on a table of the target that the task writes to. Fails otherwise: it would change rows while they are \
-         copied.",
+         copied. Those that this very task made at its cut-over are recognised and pass.",
     )
     .not_ignorable("rows would be changed while they are copied"),
     Check::warns(
@@ -39,7 +43,7 @@ pub(super) const CHECKS: &[Check] = &[
         "reserved_words",
         reserved_words,
         "Views, routines, triggers and events use no unquoted name that is a reserved word on the target and was none on the \
-         source. Warns otherwise.",
+         source. Warns otherwise, and when the text of one is hidden.",
     ),
 ];
 
@@ -96,7 +100,7 @@ pub(super) fn definer_rewrites(survey: &Survey, definitions: &Definitions) -> Ve
         .map(|(definer, objects)| {
             format!(
                 "DEFINER '{definer}' of {} to '{}' (the account may not create objects for others)",
-                count(objects, "object"),
+                counted(objects, "object", "objects"),
                 target.current_user
             )
         })
@@ -111,7 +115,10 @@ fn definers(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
     let others: Vec<&str> =
         by_definer.keys().copied().filter(|definer| *definer != target.current_user).collect();
     if others.is_empty() {
-        return Ok(Verdict::pass(expected, count(definitions.programs.len(), "object with a definer")));
+        return Ok(Verdict::pass(
+            expected,
+            counted(definitions.programs.len(), "object with a definer", "objects with a definer"),
+        ));
     }
     let affected = || {
         definitions
@@ -143,18 +150,27 @@ fn definers(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
             .fix(fix)
             .objects(affected()));
     }
-    if survey.options.accounts {
-        return Ok(Verdict::pass(expected, "accounts are carried"));
-    }
     let mut connection = survey.connect(Side::Target, stop)?;
-    let Some(accounts) = account_list(&mut connection)? else {
+    let Some(there) = account_list(&mut connection)? else {
         return Ok(Verdict::hidden(expected, "its accounts (mysql.user) to this account")
             .fix(format!("GRANT SELECT ON mysql.user TO {};", quoted_account(&target.current_user))));
     };
-    let present: HashSet<String> = accounts.iter().map(|definition| name_of(&definition.account)).collect();
+    let mut present: HashSet<String> = there.iter().map(|definition| name_of(&definition.account)).collect();
+    if survey.options.accounts {
+        let Some(fates) = accounts::fates(survey, stop)? else {
+            return Ok(Verdict::hidden(expected, "which accounts the source has, see accounts_readable"));
+        };
+        // Not all are: those of the servers, root and those of other databases stay behind.
+        let is_carried = |fate: &AccountFate| matches!(fate, AccountFate::Carried(_));
+        present
+            .extend(fates.iter().filter(|(_, fate)| is_carried(fate)).map(|(account, _)| name_of(account)));
+    }
     let missing: Vec<&str> = others.iter().copied().filter(|definer| !present.contains(*definer)).collect();
     if missing.is_empty() {
-        return Ok(Verdict::pass(expected, "all are there"));
+        return Ok(Verdict::pass(
+            expected,
+            if survey.options.accounts { "all are there or carried" } else { "all are there" },
+        ));
     }
     let create: Vec<String> = missing
         .iter()
@@ -168,24 +184,23 @@ fn definers(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
         .collect();
     Ok(Verdict::warn(expected, format!("missing on the target: {}", few(&missing)))
         .message("objects of a definer that does not exist cannot be used (1449)")
-        .fix(format!("Set objects.accounts = true, or on the target: {}", create.join(" ")))
+        .fix(format!(
+            "{}n the target: {}",
+            if survey.options.accounts { "O" } else { "Set objects.accounts = true, or o" },
+            create.join(" ")
+        ))
         .objects(objects))
 }
 
 fn target_triggers(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
     let route = &survey.transform()?.route;
-    let target = survey.facts(Side::Target)?;
-    let folds = target.lower_case_table_names() != 0;
-    let fold = |name: &TableName| {
-        if folds {
-            TableName::new(name.database.to_lowercase(), name.table.to_lowercase())
-        } else {
-            name.clone()
-        }
-    };
-    let wanted: HashSet<TableName> =
+    let folding = Folding::of(survey.facts(Side::Target)?);
+    let fold = |name: &TableName| folding.fold(Sort::Table, name);
+    let wanted: HashSet<conflict::Name> =
         survey.source_objects()?.tables.iter().map(|table| fold(&route.target_of(&table.name))).collect();
     let mut connection = survey.connect(Side::Target, stop)?;
+    let own = conflict::leftovers(&mut connection, &survey.options.task, folding)?;
+    let mut own_count = 0;
     let mut found: Vec<TableName> = Vec::new();
     for database in target_databases(survey)? {
         stop.check()?;
@@ -194,14 +209,28 @@ fn target_triggers(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked
             quote::string_literal(&database)
         );
         for row in connection.query(sql, "reading the target's triggers")? {
-            if wanted.contains(&fold(&TableName::new(&database, row.string(1)))) {
-                found.push(TableName::new(&database, row.string(0)));
+            if !wanted.contains(&fold(&TableName::new(&database, row.string(1)))) {
+                continue;
+            }
+            let trigger = TableName::new(&database, row.string(0));
+            if own.contains(&folding.fold(Sort::Trigger, &trigger)) {
+                own_count += 1;
+            } else {
+                found.push(trigger);
             }
         }
     }
     let expected = "no trigger on the tables written to";
     if found.is_empty() {
-        return Ok(Verdict::pass(expected, "none"));
+        return Ok(Verdict::pass(
+            expected,
+            match own_count {
+                0 => "none".to_owned(),
+                _ => {
+                    format!("{} that this task itself made there", counted(own_count, "trigger", "triggers"))
+                }
+            },
+        ));
     }
     let drops: Vec<String> =
         found.iter().take(20).map(|name| format!("DROP TRIGGER {};", quote::table(name))).collect();
@@ -213,6 +242,9 @@ fn target_triggers(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked
 
 fn reserved_words(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
     let words = upgrade::words_reserved_between(survey.facts(Side::Source)?, survey.facts(Side::Target)?);
+    if words.is_empty() {
+        return Ok(Verdict::not_needed("the target reserves no more words than the source"));
+    }
     let expected = "no unquoted name that the target reserves";
     let mut used: BTreeSet<&str> = BTreeSet::new();
     let mut objects = Vec::new();
@@ -224,13 +256,14 @@ fn reserved_words(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
         }
     }
     if objects.is_empty() {
-        return Ok(Verdict::pass(expected, "none"));
+        return with_unread(survey, Verdict::pass(expected, "none"));
     }
     let used: Vec<&str> = used.into_iter().collect();
-    Ok(Verdict::warn(expected, few(&used))
+    let verdict = Verdict::warn(expected, few(&used))
         .message(format!("{} may not be created on the target; upgrade.syntax tells which it really refuses", {
-            count(objects.len(), "object")
+            counted(objects.len(), "object", "objects")
         }))
         .fix("Put backticks around these names in the definitions on the source, and in the applications' SQL.")
-        .objects(objects))
+        .objects(objects);
+    with_unread(survey, verdict)
 }

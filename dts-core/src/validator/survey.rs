@@ -63,7 +63,7 @@ pub(super) struct SourceObjects {
     pub(super) databases: Vec<catalog::Database>,
     /// The selected tables.
     pub(super) tables: Vec<TableSchema>,
-    /// The selected views.
+    /// The selected views; none where views are not carried.
     pub(super) views: Vec<TableName>,
     /// The log holds what foreign keys change by themselves.
     pub(super) logs_cascades: bool,
@@ -188,8 +188,10 @@ impl Survey {
                 stop.check()?;
                 let wanted = |name: &TableName| selection.selects_table(name);
                 objects.tables.extend(catalog::tables(&mut connection, facts, &database.name, wanted)?);
-                let views = catalog::view_names(&mut connection, &database.name)?;
-                objects.views.extend(views.into_iter().filter(wanted));
+                if self.options.views {
+                    let views = catalog::view_names(&mut connection, &database.name)?;
+                    objects.views.extend(views.into_iter().filter(wanted));
+                }
             }
             Ok(objects)
         };

@@ -3,12 +3,12 @@ use std::collections::BTreeSet;
 
 use crate::data::{ColumnKind, TableName, TableSchema};
 use crate::error::Side;
+use crate::format::{bytes, counted, few};
 use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::validator::finding::Verdict;
-use crate::validator::fix::{count, few};
 use crate::validator::options::EndpointKind;
-use crate::validator::plan::{self, size};
+use crate::validator::plan;
 use crate::validator::registry::Check;
 use crate::validator::survey::{Blocked, Survey};
 
@@ -98,12 +98,12 @@ fn target_space(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
 
 /// Judges the free space; `None` where the target does not tell it.
 fn space(needed: u64, free: Option<u64>, fix: &str) -> Verdict {
-    let expected = format!("{} free", size(needed));
+    let expected = format!("{} free", bytes(needed));
     match free {
-        Some(free) if free < needed => Verdict::fail(expected, format!("{} free", size(free)))
+        Some(free) if free < needed => Verdict::fail(expected, format!("{} free", bytes(free)))
             .message("the target would be full before the copy ends")
             .fix(fix),
-        Some(free) => Verdict::pass(expected, format!("{} free", size(free))),
+        Some(free) => Verdict::pass(expected, format!("{} free", bytes(free))),
         None if needed < 1 << 30 => Verdict::pass(expected, "the target does not tell its free space"),
         None => Verdict::warn(expected, "the target does not tell its free space")
             .message("1.2 times the data and indexes, and the binary log of the load, must fit")
@@ -130,11 +130,15 @@ fn cascades(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
         return Ok(Verdict::pass(expected, "no such key"));
     }
     if source.logs_cascades() || !survey.options.needs_binlog() {
-        return Ok(Verdict::pass(expected, format!("{}: {}", count(tied.len(), "table"), few(&tied)))
-            .message("the source logs what its foreign keys change: it is carried row by row"));
+        return Ok(Verdict::pass(
+            expected,
+            format!("{}: {}", counted(tied.len(), "table", "tables"), few(&tied)),
+        )
+        .message("the source logs what its foreign keys change: it is carried row by row"));
     }
     if lost.is_empty() {
-        let verdict = Verdict::pass(expected, format!("{}: {}", count(tied.len(), "table"), few(&tied)));
+        let verdict =
+            Verdict::pass(expected, format!("{}: {}", counted(tied.len(), "table", "tables"), few(&tied)));
         return Ok(verdict.message(
             "what these foreign keys change is not in the source's binary log: it is repeated on the target from the changes of \
              the parents, and the tables tied by them are copied together from one exact snapshot",
@@ -177,13 +181,16 @@ fn engine(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
     }
     let engines: BTreeSet<&str> = others.iter().map(|table| table.engine.as_str()).collect();
     let engines: Vec<&str> = engines.into_iter().collect();
-    Ok(Verdict::warn(expected, format!("{} of {}", count(others.len(), "table"), engines.join(", ")))
-        .message("they become InnoDB tables on the target: larger on disk, with transactions and row locks")
-        .fix(format!(
-            "Nothing must be done. To see it beforehand on the source: ALTER TABLE {} ENGINE = InnoDB;",
-            quote::table(&others[0].name)
-        ))
-        .objects(others.iter().map(|table| &table.name)))
+    Ok(Verdict::warn(
+        expected,
+        format!("{} of {}", counted(others.len(), "table", "tables"), engines.join(", ")),
+    )
+    .message("they become InnoDB tables on the target: larger on disk, with transactions and row locks")
+    .fix(format!(
+        "Nothing must be done. To see it beforehand on the source: ALTER TABLE {} ENGINE = InnoDB;",
+        quote::table(&others[0].name)
+    ))
+    .objects(others.iter().map(|table| &table.name)))
 }
 
 fn row_format_fixed(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
@@ -197,7 +204,7 @@ fn row_format_fixed(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> 
     if tables.is_empty() {
         return Ok(Verdict::pass(expected, "none"));
     }
-    Ok(Verdict::warn(expected, format!("{}: {}", count(tables.len(), "table"), few(&tables)))
+    Ok(Verdict::warn(expected, format!("{}: {}", counted(tables.len(), "table", "tables"), few(&tables)))
         .message("InnoDB does not have this row format; the target's default is used")
         .fix("Nothing must be done.")
         .objects(tables))
@@ -219,7 +226,10 @@ fn object_names(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
         .collect();
     let expected = "names of ASCII characters on a TencentDB";
     if names.is_empty() || survey.kind(Side::Target) != EndpointKind::TencentDb {
-        return Ok(Verdict::pass(expected, format!("{} not of ASCII", count(names.len(), "name"))));
+        return Ok(Verdict::pass(
+            expected,
+            format!("{} not of ASCII", counted(names.len(), "name", "names")),
+        ));
     }
     let rules: Vec<String> = names.iter().take(5).map(|name| format!("\"{name}\" = \"…\"")).collect();
     Ok(Verdict::fail(expected, few(&names))
@@ -239,7 +249,7 @@ fn informative(
     if tables.is_empty() {
         return Ok(Verdict::pass(expected, "none"));
     }
-    let actual = format!("{}: {}", count(tables.len(), "table"), few(&tables));
+    let actual = format!("{}: {}", counted(tables.len(), "table", "tables"), few(&tables));
     if survey.facts(Side::Source)?.flavor == survey.facts(Side::Target)?.flavor {
         return Ok(Verdict::pass(expected, actual).objects(tables));
     }

@@ -39,3 +39,6 @@ mod validate_faults;
 mod validate_hidden;
 mod validate_items;
 mod validate_looks;
+mod validate_refused;
+mod validate_scope;
+mod validate_unseen;

@@ -28,7 +28,7 @@ fn privileges() {
     let missing = one(&options, "source_privileges", ItemResult::Fail);
     assert_eq!(
         missing.fix,
-        "GRANT PROCESS, REPLICATION CLIENT ON *.* TO 'reader'@'%';\n\
+        "GRANT PROCESS, REPLICATION CLIENT, SHOW_ROUTINE ON *.* TO 'reader'@'%';\n\
          GRANT SHOW VIEW, TRIGGER, EVENT, LOCK TABLES ON `shop`.* TO 'reader'@'%';"
     );
     // The statements are right as they are.
@@ -57,7 +57,10 @@ fn privileges() {
     one(&options, "source_privileges", ItemResult::Pass);
     source.exec("SET GLOBAL partial_revokes = ON; REVOKE SELECT ON shop.* FROM r");
     let missing = one(&options, "source_privileges", ItemResult::Fail);
-    assert_eq!(missing.fix, "GRANT SELECT ON `shop`.* TO 'narrow'@'%';");
+    assert_eq!(
+        missing.fix,
+        "GRANT SHOW_ROUTINE ON *.* TO 'narrow'@'%';\nGRANT SELECT ON `shop`.* TO 'narrow'@'%';"
+    );
     source.exec("GRANT SELECT ON shop.* TO r; SET GLOBAL partial_revokes = OFF");
     one(&options, "source_privileges", ItemResult::Pass);
     source.exec("GRANT INSERT ON shop.* TO narrow");
@@ -179,6 +182,7 @@ fn grants_count_as_the_server_counts_them() {
         let all = "SELECT, SHOW VIEW, TRIGGER, EVENT";
         let mut options = options(connection(&source, "u"), connection(&target, "dts"));
         options.transform = transform(&["my_shop"], &[], &[]);
+        options.routines = false;
         for grants in [
             vec![format!("{all} ON `my%`.*")],
             // The more specific one hides the others, whatever it grants.
@@ -219,6 +223,7 @@ fn roles_and_revokes_count_as_the_server_counts_them() {
     server.create_account("dts", PASSWORD, &[WRITER_GRANTS]);
     let mut options = options(connection(&server, "u"), connection(&server, "dts"));
     options.transform = transform(&["my_shop"], &[], &[]);
+    options.routines = false;
     options.only = Some(vec!["source_privileges".into()]);
     let global = "PROCESS, REPLICATION SLAVE, REPLICATION CLIENT ON *.*";
     for (of_role, of_user, partial) in [

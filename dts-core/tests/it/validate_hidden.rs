@@ -58,7 +58,10 @@ fn edit_requests(mut client: TcpStream, mut server: &TcpStream, edits: &[(&str, 
 }
 
 /// The way to a server through [`editor`].
-fn edited(server: &dts_testbed::Server, edits: &'static [(&'static str, &'static str)]) -> ConnectionOptions {
+pub(crate) fn edited(
+    server: &dts_testbed::Server,
+    edits: &'static [(&'static str, &'static str)],
+) -> ConnectionOptions {
     let mut options = at("127.0.0.1", editor(server.addr(), edits), "dts");
     options.tls.mode = TlsMode::Disabled;
     options
@@ -120,6 +123,20 @@ fn settings_that_are_hidden_are_unknown() {
     assert_eq!(item(&report, "upgrade.tables").result, Pass, "{:#?}", item(&report, "upgrade.tables"));
     expect(&report, "tables_without_key", Warn);
     expect(&report, "source_privileges", Warn);
+}
+
+/// One of several settings that decide is enough to leave it open.
+#[test]
+fn each_setting_that_is_hidden_counts() {
+    const NO_SUPER: &[(&str, &str)] =
+        &[("SHOW GLOBAL VARIABLES", "SHOW GLOBAL VARIABLES WHERE Variable_name <> 'super_read_only'")];
+    let server = start(ServerOptions::new(Version::Mysql97));
+    server.create_account("dts", PASSWORD, &[READER_GRANTS, WRITER_GRANTS]);
+    let mut options = options(connection(&server, "dts"), edited(&server, NO_SUPER));
+    let hidden = one(&options, "target_read_only", Warn);
+    assert!(hidden.actual == "unknown" && hidden.message.contains("super_read_only"), "{hidden:#?}");
+    options.target = TargetOptions::new(connection(&server, "dts"));
+    one(&options, "target_read_only", Pass);
 }
 
 /// RDS hides `mysql.user` and shows a view of it.
@@ -189,7 +206,7 @@ fn room_on_the_target() {
     let mut options = options(connection(&source, "dts"), edited(&target, DISKS));
     options.target_kind = EndpointKind::MariaDb;
     let full = one(&options, "target_space", Fail);
-    assert!(full.actual == "0 bytes free" && full.fix.contains("Free space"), "{full:#?}");
+    assert!(full.actual == "0 B free" && full.fix.contains("Free space"), "{full:#?}");
     // The disk of the data folder counts, not the one of the root.
     target.exec("INSERT INTO space.disks VALUES ('data', TRIM(TRAILING '/' FROM @@datadir), 9, 9, 1048576)");
     let roomy = one(&options, "target_space", Pass);

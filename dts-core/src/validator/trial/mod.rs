@@ -16,11 +16,15 @@ use crate::sql::quote;
 use crate::stop::StopToken;
 use crate::transform::Route;
 use crate::validator::definitions::Definitions;
+use crate::validator::privileges::quoted_account;
 use crate::validator::survey::{Blocked, SourceObjects, Survey};
 use crate::wire::Connection;
 
 /// How much of the deadline may go into creating; the rest is for removing.
 const SHARE: f32 = 0.7;
+
+/// Why a routine, trigger or event is not tried whose text the account may not see.
+pub(super) const HIDDEN: &str = "its text is hidden from the account";
 
 /// What the target refused, with its own words.
 #[derive(Clone, Debug)]
@@ -247,14 +251,12 @@ fn refused(object: String, error: &Error) -> Refused {
 
 /// The grant with which the trial becomes possible.
 fn scratch_grant(prefix: &str, account: &str) -> String {
-    let (user, host) = account.rsplit_once('@').unwrap_or((account, "%"));
     let pattern = format!("{}%", prefix.replace('_', "\\_"));
     format!(
         "GRANT ALTER, ALTER ROUTINE, CREATE, CREATE ROUTINE, CREATE VIEW, DROP, INDEX, REFERENCES, SELECT, SHOW VIEW, TRIGGER \
-         ON {}.* TO {}@{};",
+         ON {}.* TO {};",
         quote::identifier(&pattern),
-        quote::string_literal(user),
-        quote::string_literal(host)
+        quoted_account(account)
     )
 }
 

@@ -1,14 +1,15 @@
 //! Views and stored programs.
-use super::{Attempt, Trial, is_answer, refused};
+use super::{Attempt, HIDDEN, Trial, is_answer, refused};
 use crate::data::{ObjectKind, TableName};
-use crate::error::Result;
+use crate::error::{Result, Side};
 use crate::server::catalog;
 use crate::sql::statement::StatementKind;
 use crate::sql::stored::REMOVED_SQL_MODES;
-use crate::sql::{Dialect, LexemeKind, lexemes, quote, statement};
+use crate::sql::{Dialect, Lexeme, LexemeKind, lexemes, quote, statement};
 use crate::transform::Route;
-use crate::validator::definitions::{Program, without_definer};
+use crate::validator::definitions::{Program, functions_called, without_definer};
 use crate::validator::survey::Blocked;
+use crate::validator::upgrade::functions_removed_between;
 use crate::wire::Connection;
 
 /// Views, and other programs, that are tried at most.
@@ -32,7 +33,7 @@ impl Attempt<'_> {
             }
             match show(source, view) {
                 Ok(Some(shown)) => waiting.push((view, shown)),
-                Ok(None) => trial.views.skipped.push((view.name.to_string(), "its text is hidden")),
+                Ok(None) => trial.views.skipped.push((view.name.to_string(), HIDDEN)),
                 Err(error) if is_answer(&error) => {
                     trial.views.refused.push(refused(format!("{} (on the source)", view.name), &error));
                 }
@@ -40,6 +41,8 @@ impl Attempt<'_> {
             }
         }
         trial.views.tried += waiting.len();
+        let facts = |side| self.survey.facts(side);
+        let gone = functions_removed_between(facts(Side::Source)?, facts(Side::Target)?);
         // A view may need another one: as long as one more can be created, the others are tried again.
         loop {
             let mut failed = Vec::new();
@@ -50,11 +53,15 @@ impl Attempt<'_> {
                     continue;
                 }
                 let sql = statement::rewrite(&without_definer(&shown), &view.name.database, route);
-                if !self.creates_scratch_view(&sql, &route.target_database(&view.name.database)) {
+                let scratch = route.target_database(&view.name.database);
+                if !self.creates_scratch_view(&sql, &scratch) {
                     trial.views.skipped.push((view.name.to_string(), "its text was not understood"));
                     continue;
                 }
-                match target.execute(sql, "creating a view") {
+                // Without a current database the target does not tell of a function that it lacks (1305 becomes 1046).
+                let database = format!("USE {}", quote::identifier(&scratch));
+                let chosen = target.execute(database, "choosing the scratch database");
+                match chosen.and_then(|_| target.execute(sql, "creating a view")) {
                     Ok(_) => {}
                     Err(error) if is_answer(&error) => failed.push((view, shown, error)),
                     Err(error) => return Err(error.into()),
@@ -65,7 +72,7 @@ impl Attempt<'_> {
                     let name = view.name.to_string();
                     match error.server_error().map(|answer| answer.code) {
                         // 1305: a function that was left out of the trial, or is outside of it. 1146: perhaps a table.
-                        Some(1305) => {
+                        Some(1305) if !lacks_built_in(view, &gone) => {
                             trial
                                 .views
                                 .skipped
@@ -107,7 +114,7 @@ impl Attempt<'_> {
                 continue;
             }
             if program.body.is_empty() {
-                trial.programs.skipped.push((program.to_string(), "its text is hidden from the account"));
+                trial.programs.skipped.push((program.to_string(), HIDDEN));
                 continue;
             }
             let scratch = route.target_database(&program.name.database);
@@ -126,10 +133,7 @@ impl Attempt<'_> {
                         continue;
                     }
                     None => {
-                        trial
-                            .programs
-                            .skipped
-                            .push((program.to_string(), "its text is hidden from the account"));
+                        trial.programs.skipped.push((program.to_string(), HIDDEN));
                         continue;
                     }
                 },
@@ -167,6 +171,14 @@ impl Attempt<'_> {
         target.execute(format!("SET SESSION sql_mode = {usual}"), "setting the session's sql_mode back")?;
         Ok(())
     }
+}
+
+/// Whether a view that fails for a function that is not there fails for one of the server's own: it calls one that was removed, or
+/// no stored function at all. The server writes the names of stored functions in quotes.
+fn lacks_built_in(view: &Program, gone: &[&str]) -> bool {
+    let pieces = view.lexemes();
+    let is_call = |pair: &[Lexeme<'_>]| pair[0].kind == LexemeKind::QuotedName && pair[1].text == "(";
+    !functions_called(&pieces, gone).is_empty() || !(pieces.is_empty() || pieces.windows(2).any(is_call))
 }
 
 /// Whether a routine's text names it without a database, so that it goes into the current one.

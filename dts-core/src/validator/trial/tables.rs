@@ -7,6 +7,7 @@ use crate::data::{ObjectKind, TableName, TableSchema};
 use crate::error::{Result, Side};
 use crate::server::{Flavor, catalog};
 use crate::sql::create_table::{self, CharsetNames, ColumnCharset, CreateTable, Explicit};
+use crate::sql::quote;
 use crate::transform::Route;
 use crate::validator::definitions::SpecialColumn;
 use crate::validator::survey::Blocked;
@@ -95,20 +96,26 @@ impl Attempt<'_> {
         let mut names = HashSet::new();
         for view in views {
             for piece in view.lexemes().windows(3).filter(|piece| piece[1].text == ".") {
-                names.insert(TableName::new(unquoted(piece[0].text), unquoted(piece[2].text)));
+                let [database, table] = [piece[0], piece[2]].map(|piece| {
+                    quote::unquote_identifier(piece.text).unwrap_or_else(|| piece.text.to_owned())
+                });
+                names.insert(TableName::new(database, table));
             }
         }
         names
     }
 
-    /// What the list of tables does not have: defaults, expressions and options, by table.
+    /// What the list of tables does not have: defaults, expressions, checks and options, by table.
     fn details(&self) -> HashMap<&TableName, String> {
         let mut details: HashMap<&TableName, String> = HashMap::new();
-        for SpecialColumn { table, column, default, expression, .. } in &self.definitions.columns {
-            details.entry(table).or_default().push_str(&format!("{column:?}{default:?}{expression:?}"));
+        for SpecialColumn { table, column, default, computed_default, expression, .. } in
+            &self.definitions.columns
+        {
+            let detail = format!("{column:?}{default:?}{computed_default:?}{expression:?}");
+            details.entry(table).or_default().push_str(&detail);
         }
-        for (table, options) in &self.definitions.options {
-            details.entry(table).or_default().push_str(options);
+        for (table, detail) in self.definitions.expressions.iter().chain(&self.definitions.options) {
+            details.entry(table).or_default().push_str(detail);
         }
         details
     }
@@ -157,11 +164,4 @@ fn shape(table: &TableSchema, details: Option<&String>) -> u64 {
     (!table.foreign_keys.is_empty()).then_some(&table.name).hash(&mut hasher);
     details.hash(&mut hasher);
     hasher.finish()
-}
-
-fn unquoted(name: &str) -> String {
-    match name.strip_prefix('`').and_then(|name| name.strip_suffix('`')) {
-        Some(inner) => inner.replace("``", "`"),
-        None => name.to_owned(),
-    }
 }

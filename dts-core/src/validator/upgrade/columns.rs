@@ -2,11 +2,11 @@
 use super::{GROUP, REFUSED, Scan};
 use crate::data::{Column, ColumnKind, TableName, TableSchema};
 use crate::error::Side;
+use crate::format::{counted, few};
 use crate::sql::{Dialect, lexemes};
 use crate::stop::StopToken;
 use crate::validator::definitions::functions_called;
 use crate::validator::finding::Verdict;
-use crate::validator::fix::{count, few};
 use crate::validator::registry::Check;
 use crate::validator::survey::{Blocked, Survey};
 
@@ -82,7 +82,10 @@ fn zero_dates(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
     let refuses =
         mode.split(',').any(|flag| matches!(flag, "NO_ZERO_DATE" | "NO_ZERO_IN_DATE" | "TRADITIONAL"));
     if !refuses {
-        return Ok(Verdict::pass(expected, count(found.len(), "column with such a default")));
+        return Ok(Verdict::pass(
+            expected,
+            counted(found.len(), "column with such a default", "columns with such a default"),
+        ));
     }
     Ok(Verdict::warn(expected, few(&found))
         .message("the task's sessions allow them; ALTER TABLE and INSERT by applications are refused on the target (1067)")

@@ -4,11 +4,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::{GROUP, REFUSED, Scan};
 use crate::data::{Column, ColumnKind, TableName, TableSchema};
 use crate::error::Side;
+use crate::format::few;
+use crate::sql::{Dialect, LexemeKind, lexemes, quote};
 use crate::stop::StopToken;
+use crate::validator::definitions::Partition;
 use crate::validator::finding::Verdict;
-use crate::validator::fix::few;
 use crate::validator::registry::Check;
 use crate::validator::survey::{Blocked, Survey};
+use crate::wire::Connection;
 
 pub(super) const CHECKS: &[Check] = &[
     Check::fails(
@@ -32,11 +35,11 @@ pub(super) const CHECKS: &[Check] = &[
         "No table that asks for ROW_FORMAT REDUNDANT or COMPACT has an index part of more than 767 bytes when the target is 8.0 \
          or later. Warns otherwise; upgrade.tables tells whether the target takes it.",
     ),
-    Check::fails(
+    Check::warns(
         GROUP,
         "upgrade.partition_bounds",
         partition_bounds,
-        "No bound of a partition is written with other date delimiters than '-' when the target is 8.0.29 or later. Warns \
+        "No bound of a partition is a date or time with other delimiters than '-' and ':' when the target is 8.0.29 or later. Warns \
          otherwise; upgrade.tables tells whether the target takes it.",
     ),
     Check::fails(
@@ -64,9 +67,6 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 fn foreign_key_length(survey: &Survey, stop: &StopToken) -> Result<Verdict, Blocked> {
-    // information_schema cuts names of constraints after 64 characters; InnoDB's own list has them whole, as
-    // `database/name` in the encoding of file names, where `@` and four digits are one character.
-    let decoded_length = |name: &str| name.chars().count().saturating_sub(4 * name.matches('@').count());
     Scan::new((8, 0, 11), "names of foreign keys of at most 64 characters")
         .fails()
         .trouble(
@@ -78,22 +78,31 @@ fn foreign_key_length(survey: &Survey, stop: &StopToken) -> Result<Verdict, Bloc
             if objects.tables.iter().all(|table| table.foreign_keys.is_empty()) {
                 return Ok(Vec::new());
             }
+            let names: HashSet<&TableName> = objects.tables.iter().map(|table| &table.name).collect();
             let mut connection = survey.connect(Side::Source, stop)?;
-            let sql =
-                "SELECT FOR_NAME, ID FROM information_schema.INNODB_SYS_FOREIGN WHERE CHAR_LENGTH(ID) > 64";
-            let names: HashSet<String> = objects
-                .tables
-                .iter()
-                .map(|table| format!("{}/{}", table.name.database, table.name.table))
-                .collect();
-            let rows = connection.query(sql, "reading the names of foreign keys")?;
-            let long = rows.iter().filter(|row| {
-                let id = row.string(1);
-                names.contains(&row.string(0))
-                    && id.split_once('/').is_some_and(|(_, name)| decoded_length(name) > 64)
-            });
-            Ok(long.map(|row| row.string(0).replacen('/', ".", 1)).collect())
+            let long = tables_with_long_keys(&mut connection)?;
+            Ok(long.into_iter().filter(|name| names.contains(name)).collect())
         })
+}
+
+/// Tables with a foreign key whose name has more than 64 characters.
+///
+/// information_schema cuts names of constraints after 64 characters; InnoDB's own list has them whole. It has the table as
+/// `database/table` in the encoding of file names (`order@002ditems`), and the key as `database/name` with only the database in it
+/// (tried on 5.6).
+fn tables_with_long_keys(connection: &mut Connection) -> Result<BTreeSet<TableName>, Blocked> {
+    let sql = "SELECT FOR_NAME, ID FROM information_schema.INNODB_SYS_FOREIGN WHERE CHAR_LENGTH(SUBSTRING(ID, LOCATE('/', ID) + 1)) > 64";
+    let mut tables = BTreeSet::new();
+    for row in connection.query(sql, "reading the names of foreign keys")? {
+        let encoded = row.string(0);
+        let Some((database, table)) = encoded.split_once('/') else { continue };
+        let decoded = |name| format!("CONVERT(_filename{} USING utf8mb4)", quote::string_literal(name));
+        let sql = format!("SELECT {}, {}", decoded(database), decoded(table));
+        if let Some(row) = connection.query_row(sql, "decoding the name of a table's file")? {
+            tables.insert(TableName::new(row.string(0), row.string(1)));
+        }
+    }
+    Ok(tables)
 }
 
 fn foreign_key_references(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
@@ -178,29 +187,57 @@ fn octets(column: &Column, prefix: Option<u32>) -> u64 {
 }
 
 fn partition_bounds(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
-    // '2020.01.01': digits with another delimiter than the dash between them, in a string.
-    let is_odd = |bound: &str| {
-        let text = bound.trim_matches('\'');
-        bound.starts_with('\'')
-            && text.len() >= 8
-            && text.bytes().take(4).all(|byte| byte.is_ascii_digit())
-            && text.as_bytes().get(4).is_some_and(|byte| byte.is_ascii_punctuation() && *byte != b'-')
-    };
     Scan::new((8, 0, 29), "dates in bounds of partitions are written with dashes")
         .trouble(
             "the target refuses or warns of such bounds",
-            "On the source: ALTER TABLE … REORGANIZE PARTITION … with 'YYYY-MM-DD'.",
+            "On the source: ALTER TABLE … REORGANIZE PARTITION … with 'YYYY-MM-DD hh:mm:ss'.",
         )
         .run(survey, || {
-            let definitions = survey.definitions()?;
-            let tables: BTreeSet<&TableName> = definitions
-                .partitions
-                .iter()
-                .filter(|partition| is_odd(&partition.bound))
-                .map(|partition| &partition.table)
-                .collect();
-            Ok(tables.into_iter().cloned().collect())
+            let tables: HashMap<&TableName, &TableSchema> =
+                survey.source_objects()?.tables.iter().map(|table| (&table.name, table)).collect();
+            let has_odd_bound = |partition: &&Partition| {
+                tables.get(&partition.table).is_some_and(|table| has_odd_date(partition, table))
+            };
+            let partitions = survey.definitions()?.partitions.iter();
+            let found: BTreeSet<&TableName> =
+                partitions.filter(has_odd_bound).map(|partition| &partition.table).collect();
+            Ok(found.into_iter().cloned().collect())
         })
+}
+
+/// Whether a bound of a date column is written with odd delimiters. Bounds are those of several columns (`1,'2020-01-01'`), and
+/// several of these (`(1,'2020-01-01'),(2,'2021-01-01')`).
+fn has_odd_date(partition: &Partition, table: &TableSchema) -> bool {
+    let is_date = |name: &str| {
+        let name = quote::unquote_identifier(name.trim()).unwrap_or_else(|| name.trim().to_owned());
+        table.columns.iter().any(|column| {
+            column.name.eq_ignore_ascii_case(&name)
+                && matches!(column.kind, ColumnKind::Date | ColumnKind::DateTime | ColumnKind::Timestamp)
+        })
+    };
+    let are_dates: Vec<bool> = partition.expression.split(',').map(is_date).collect();
+    let mut place = 0;
+    for piece in lexemes(&partition.bound, Dialect::default()).unwrap_or_default() {
+        match piece.kind {
+            LexemeKind::Punctuation if piece.text == "," => place += 1,
+            LexemeKind::Text if are_dates[place % are_dates.len()] && is_odd_date(piece.text) => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// `'2020.01.01'`: what MySQL 9.7 does not take as a bound (1654) and 5.6 does.
+fn is_odd_date(literal: &str) -> bool {
+    let text = literal.trim_matches('\'');
+    let digits = text.split(|character: char| !character.is_ascii_digit());
+    let is_undelimited = digits.clone().next().is_some_and(|first| first.len() >= 8);
+    let delimiters: Vec<&str> =
+        text.split(|character: char| character.is_ascii_digit()).filter(|part| !part.is_empty()).collect();
+    const OF_DATE: [&[&str]; 2] = [&["-"], &["-"]];
+    const OF_TIME: [&[&str]; 4] = [&[" ", "T", "t"], &[":"], &[":"], &["."]];
+    let expected = OF_DATE.iter().skip(if is_undelimited { 2 } else { 0 }).chain(&OF_TIME);
+    delimiters.iter().zip(expected).any(|(delimiter, allowed)| !allowed.contains(delimiter))
 }
 
 fn partitions_with_prefix_keys(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
@@ -273,4 +310,28 @@ fn non_native_partitioning(survey: &Survey, _: &StopToken) -> Result<Verdict, Bl
             let tables = survey.source_objects()?.tables.iter().filter(is_other);
             Ok(tables.map(|table| table.name.clone()).collect())
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_odd_date;
+
+    #[test]
+    fn delimiters_of_dates_and_times() {
+        for text in [
+            "2020-01-01",
+            "20200101",
+            "20-1-1",
+            "2020-01-01 10:11:12.5",
+            "20200101T10:11:12",
+            "2020-01-01 10",
+        ] {
+            assert!(!is_odd_date(&format!("'{text}'")), "{text}");
+        }
+        for text in
+            ["2020.01.01", "2020-01.01", "2020/1/1", "2020--01-01", "2020-01-01 10.11.12", "2020-01-01  10"]
+        {
+            assert!(is_odd_date(&format!("'{text}'")), "{text}");
+        }
+    }
 }

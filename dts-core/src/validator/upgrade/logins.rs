@@ -1,10 +1,10 @@
 //! How accounts log in.
 use super::GROUP;
 use crate::error::Side;
+use crate::format::few;
 use crate::server::{Flavor, ServerVersion, accounts as catalog};
 use crate::stop::StopToken;
 use crate::validator::finding::Verdict;
-use crate::validator::fix::few;
 use crate::validator::privileges::quoted_account;
 use crate::validator::registry::Check;
 use crate::validator::stored;

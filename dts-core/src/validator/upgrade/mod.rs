@@ -13,14 +13,15 @@ mod words;
 use std::fmt::Display;
 
 use crate::error::Side;
+use crate::format::few;
 use crate::server::{Flavor, ServerFacts, ServerVersion};
+use crate::validator::definitions::with_unread;
 use crate::validator::finding::Verdict;
-use crate::validator::fix::few;
 use crate::validator::registry::Check;
 use crate::validator::survey::{Blocked, Survey};
 
 pub(super) use tried::needs_trial;
-pub(super) use words::words_reserved_between;
+pub(super) use words::{functions_removed_between, words_reserved_between};
 
 const GROUP: &str = "upgrade";
 const REFUSED: &str = "the target refuses to create these objects";
@@ -39,6 +40,8 @@ fn crosses(source: &ServerFacts, target: &ServerFacts, since: ServerVersion) -> 
 struct Scan {
     since: ServerVersion,
     fails: bool,
+    /// It looks into the texts of programs, which may be hidden.
+    reads_texts: bool,
     expected: &'static str,
     message: &'static str,
     fix: String,
@@ -48,11 +51,16 @@ impl Scan {
     fn new(since: (u16, u16, u16), expected: &'static str) -> Scan {
         let (major, minor, patch) = since;
         let since = ServerVersion(major, minor, patch);
-        Scan { since, fails: false, expected, message: "", fix: String::new() }
+        Scan { since, fails: false, reads_texts: false, expected, message: "", fix: String::new() }
     }
 
     fn fails(mut self) -> Self {
         self.fails = true;
+        self
+    }
+
+    fn of_texts(mut self) -> Self {
+        self.reads_texts = true;
         self
     }
 
@@ -80,14 +88,14 @@ impl Scan {
             return Ok(Verdict::not_needed(why));
         }
         let found = find()?;
-        if found.is_empty() {
-            return Ok(Verdict::pass(self.expected, "none"));
-        }
-        let verdict = if self.fails {
+        let verdict = if found.is_empty() {
+            Verdict::pass(self.expected, "none")
+        } else if self.fails {
             Verdict::fail(self.expected, few(&found))
         } else {
             Verdict::warn(self.expected, few(&found))
         };
-        Ok(verdict.message(self.message).fix(self.fix).objects(found))
+        let verdict = verdict.trouble(self.message, self.fix).objects(found);
+        if self.reads_texts { with_unread(survey, verdict) } else { Ok(verdict) }
     }
 }

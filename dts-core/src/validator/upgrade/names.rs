@@ -2,10 +2,10 @@
 use super::{GROUP, Scan};
 use crate::data::TableName;
 use crate::error::Side;
+use crate::format::few;
 use crate::server::{Flavor, ServerVersion};
 use crate::stop::StopToken;
 use crate::validator::finding::Verdict;
-use crate::validator::fix::few;
 use crate::validator::registry::Check;
 use crate::validator::survey::{Blocked, Survey};
 

@@ -1,6 +1,6 @@
 //! What views and stored programs say in words that the target reads in another way, or not at all.
-use super::words::functions_removed_between;
-use super::{GROUP, Scan, crosses};
+use super::words::{first_removal, functions_removed_between};
+use super::{GROUP, Scan};
 use crate::error::Side;
 use crate::server::ServerVersion;
 use crate::sql::stored::REMOVED_SQL_MODES;
@@ -16,15 +16,17 @@ pub(super) const CHECKS: &[Check] = &[
         GROUP,
         "upgrade.removed_functions",
         removed_functions,
-        "No view, stored program or generated column calls a function that the target no longer has (8.0: ENCODE, DECODE, \
-         ENCRYPT, DES_ENCRYPT, DES_DECRYPT, PASSWORD and the spatial names without ST_; 9.6: MD5, SHA, SHA1). Warns otherwise: \
-         it is created and fails when it is used.",
+        "No view, stored program or generated column calls a function that the target no longer has (5.7: OLD_PASSWORD; 8.0: ENCODE, \
+         DECODE, ENCRYPT, DES_ENCRYPT, DES_DECRYPT, PASSWORD, JSON_APPEND and the spatial names without ST_; 8.3: \
+         WAIT_UNTIL_SQL_THREAD_AFTER_GTIDS; 9.6: MD5, SHA, SHA1). Warns otherwise: stored programs are mostly created and fail when \
+         they are used; views and generated columns are refused, which upgrade.views and upgrade.tables tell. Warns too when a text is \
+         hidden.",
     ),
     Check::warns(
         GROUP,
         "upgrade.group_by_asc",
         group_by_asc,
-        "No view or stored program has GROUP BY … ASC or DESC, gone since 8.0.13. Warns otherwise.",
+        "No view or stored program has GROUP BY … ASC or DESC, gone since 8.0.13. Warns otherwise, and when a text is hidden.",
     ),
     Check::warns(
         GROUP,
@@ -37,23 +39,27 @@ pub(super) const CHECKS: &[Check] = &[
         GROUP,
         "upgrade.empty_dot_table_syntax",
         empty_dot_table_syntax,
-        "No stored program names a table as `.table`, gone since 8.0. Warns otherwise; upgrade.syntax tells whether the target \
-         takes it.",
+        "No stored program names a table as `.table`, gone since 8.0. Warns otherwise, and when a text is hidden; upgrade.syntax tells \
+         whether the target takes it.",
     ),
     Check::warns(
         GROUP,
         "upgrade.dollar_sign_name",
         dollar_sign_name,
-        "No view or stored program has an unquoted name that begins with $ when the target is 8.0.31 or later. Warns otherwise.",
+        "No view or stored program has an unquoted name that begins with $ when the target is 8.0.31 or later. Warns otherwise, and \
+         when a text is hidden.",
     ),
 ];
 
 fn removed_functions(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
     let (source, target) = (survey.facts(Side::Source)?, survey.facts(Side::Target)?);
     let gone = functions_removed_between(source, target);
-    let scan = Scan::new(if crosses(source, target, ServerVersion(8, 0, 11)) { (8, 0, 11) } else { (9, 6, 0) }, "no function that the target lacks")
+    let ServerVersion(major, minor, patch) = first_removal(source, target);
+    let scan = Scan::new((major, minor, patch), "no function that the target lacks")
+        .of_texts()
         .trouble(
-            "they can be created, and fail when they are used (1305)",
+            "the target refuses views, generated columns and whatever calls PASSWORD (upgrade.views, upgrade.tables, upgrade.syntax tell); \
+             it takes other stored programs, and they fail when they are used (1305)",
             "Rewrite them on the source: AES_ENCRYPT for ENCODE, ENCRYPT and DES_…, SHA2() for MD5, SHA1 and PASSWORD, ST_… for \
              spatial functions.",
         );
@@ -107,6 +113,7 @@ fn has_group_by_order(program: &Program) -> bool {
 
 fn group_by_asc(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> {
     Scan::new((8, 0, 13), "no GROUP BY … ASC or DESC")
+        .of_texts()
         .trouble(
             "the target's grammar does not have it; upgrade.views and upgrade.syntax tell what it refuses",
             "Write GROUP BY … ORDER BY … instead, on the source.",
@@ -141,6 +148,7 @@ fn empty_dot_table_syntax(survey: &Survey, _: &StopToken) -> Result<Verdict, Blo
         })
     };
     Scan::new((8, 0, 0), "no `.table`")
+        .of_texts()
         .trouble(
             "the target's grammar does not have it",
             "Leave the dot out, or write the database before it, on the source.",
@@ -153,6 +161,7 @@ fn dollar_sign_name(survey: &Survey, _: &StopToken) -> Result<Verdict, Blocked> 
         program.lexemes().iter().any(|piece| piece.kind == LexemeKind::Word && piece.text.starts_with('$'))
     };
     Scan::new((8, 0, 31), "no unquoted name that begins with $")
+        .of_texts()
         .trouble(
             "such names are deprecated on the target and will be refused",
             "Put backticks around them on the source.",

@@ -3,13 +3,13 @@ use std::collections::BTreeSet;
 
 use super::{GROUP, REFUSED};
 use crate::error::Side;
+use crate::format::few;
 use crate::stop::StopToken;
 use crate::validator::finding::Verdict;
-use crate::validator::fix::few;
-use crate::validator::privileges::quoted_account;
+use crate::validator::privileges::routine_grant;
 use crate::validator::registry::Check;
 use crate::validator::survey::{Blocked, Survey};
-use crate::validator::trial::{Outcome, Trial};
+use crate::validator::trial::{HIDDEN, Outcome, Trial};
 
 const STOPS: &str = "the task stops at objects that the target refuses; leave them out (objects.exclude, objects.views, \
                      objects.routines, objects.triggers, objects.events)";
@@ -48,8 +48,7 @@ pub(in crate::validator) fn needs_trial(id: &str) -> bool {
 
 /// What the trial says of one kind of objects.
 fn tried(survey: &Survey, noun: &str, of: fn(&Trial) -> &Outcome) -> Result<Verdict, Blocked> {
-    let facts = survey.facts(Side::Source)?;
-    let account = quoted_account(&facts.current_user);
+    survey.facts(Side::Source)?;
     survey.facts(Side::Target)?;
     let trial = survey.trial()?;
     let expected = format!("the target takes every {noun}");
@@ -68,18 +67,15 @@ fn tried(survey: &Survey, noun: &str, of: fn(&Trial) -> &Outcome) -> Result<Verd
     }
     if !outcome.skipped.is_empty() {
         let reasons: BTreeSet<&str> = outcome.skipped.iter().map(|(_, reason)| *reason).collect();
+        // Other reasons say what to do, or that there is nothing.
+        let fix = if reasons.contains(HIDDEN) { routine_grant(survey)? } else { String::new() };
         let reasons: Vec<&str> = reasons.into_iter().collect();
         return Ok(Verdict::warn(
             expected,
             format!("{} created, {} not tried", outcome.tried, outcome.skipped.len()),
         )
         .message(reasons.join("; "))
-        .fix(match facts.is_mysql_at_least(8, 0, 20) {
-            true => format!("Where texts are hidden, on the source: GRANT SHOW_ROUTINE ON *.* TO {account};"),
-            false => {
-                format!("Where texts are hidden, on the source: GRANT SELECT ON mysql.proc TO {account};")
-            }
-        })
+        .fix(fix)
         .objects(outcome.skipped.iter().map(|(name, reason)| format!("{name}: {reason}"))));
     }
     Ok(Verdict::pass(expected, format!("{} created and removed again", outcome.tried)))

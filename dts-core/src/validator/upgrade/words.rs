@@ -57,7 +57,9 @@ pub(in crate::validator) fn words_reserved_between(
         .collect()
 }
 
-const REMOVED_FUNCTIONS: [(ServerVersion, &[&str]); 2] = [
+/// When each function was removed. Those of 5.6 were called on 5.6.24 and on 9.7.4; CONVEXHULL and JSON_APPEND came with 5.7.
+const REMOVED_FUNCTIONS: [(ServerVersion, &[&str]); 4] = [
+    (ServerVersion(5, 7, 5), &["OLD_PASSWORD"]),
     (
         ServerVersion(8, 0, 11),
         &[
@@ -75,6 +77,7 @@ const REMOVED_FUNCTIONS: [(ServerVersion, &[&str]); 2] = [
             "BUFFER",
             "CENTROID",
             "CONTAINS",
+            "CONVEXHULL",
             "CROSSES",
             "DIMENSION",
             "DISJOINT",
@@ -85,6 +88,8 @@ const REMOVED_FUNCTIONS: [(ServerVersion, &[&str]); 2] = [
             "EXTERIORRING",
             "GEOMCOLLFROMTEXT",
             "GEOMCOLLFROMWKB",
+            "GEOMETRYCOLLECTIONFROMTEXT",
+            "GEOMETRYCOLLECTIONFROMWKB",
             "GEOMETRYFROMTEXT",
             "GEOMETRYFROMWKB",
             "GEOMETRYN",
@@ -97,14 +102,24 @@ const REMOVED_FUNCTIONS: [(ServerVersion, &[&str]); 2] = [
             "ISCLOSED",
             "ISEMPTY",
             "ISSIMPLE",
+            "JSON_APPEND",
             "LINEFROMTEXT",
             "LINEFROMWKB",
+            "LINESTRINGFROMTEXT",
+            "LINESTRINGFROMWKB",
+            "MBREQUAL",
             "MLINEFROMTEXT",
             "MLINEFROMWKB",
             "MPOINTFROMTEXT",
             "MPOINTFROMWKB",
             "MPOLYFROMTEXT",
             "MPOLYFROMWKB",
+            "MULTILINESTRINGFROMTEXT",
+            "MULTILINESTRINGFROMWKB",
+            "MULTIPOINTFROMTEXT",
+            "MULTIPOINTFROMWKB",
+            "MULTIPOLYGONFROMTEXT",
+            "MULTIPOLYGONFROMWKB",
             "NUMGEOMETRIES",
             "NUMINTERIORRINGS",
             "NUMPOINTS",
@@ -114,20 +129,37 @@ const REMOVED_FUNCTIONS: [(ServerVersion, &[&str]); 2] = [
             "POINTN",
             "POLYFROMTEXT",
             "POLYFROMWKB",
+            "POLYGONFROMTEXT",
+            "POLYGONFROMWKB",
             "SRID",
             "STARTPOINT",
             "TOUCHES",
             "WITHIN",
+            "X",
+            "Y",
         ],
     ),
+    (ServerVersion(8, 3, 0), &["WAIT_UNTIL_SQL_THREAD_AFTER_GTIDS"]),
     (ServerVersion(9, 6, 0), &["MD5", "SHA", "SHA1"]),
 ];
 
 /// The functions that the target no longer has and the source has.
-pub(super) fn functions_removed_between(source: &ServerFacts, target: &ServerFacts) -> Vec<&'static str> {
-    REMOVED_FUNCTIONS
-        .iter()
-        .filter(|(since, _)| crosses(source, target, *since))
-        .flat_map(|(_, names)| names.iter().copied())
-        .collect()
+pub(in crate::validator) fn functions_removed_between(
+    source: &ServerFacts,
+    target: &ServerFacts,
+) -> Vec<&'static str> {
+    removals_between(source, target).flat_map(|(_, names)| names.iter().copied()).collect()
+}
+
+/// The version of the first removal between source and target; without one that of the last of all.
+pub(super) fn first_removal(source: &ServerFacts, target: &ServerFacts) -> ServerVersion {
+    let last = REMOVED_FUNCTIONS[REMOVED_FUNCTIONS.len() - 1].0;
+    removals_between(source, target).next().map_or(last, |(since, _)| *since)
+}
+
+fn removals_between(
+    source: &ServerFacts,
+    target: &ServerFacts,
+) -> impl Iterator<Item = &'static (ServerVersion, &'static [&'static str])> {
+    REMOVED_FUNCTIONS.iter().filter(|(since, _)| crosses(source, target, *since))
 }
