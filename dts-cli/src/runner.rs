@@ -35,7 +35,8 @@ use crate::engine::{CutoverWish, Engine};
 use crate::notify::{Change, Notifier};
 use crate::output::Console;
 use crate::output::json::{
-    CheckDocument, CompletionDocument, CutoverDocument, ErrorDocument, RemainsDocument, ValidationDocument,
+    CheckDocument, CompletionDocument, CutoverDocument, ErrorDocument, RemainsDocument, StatusDocument,
+    ValidationDocument,
 };
 use crate::output::{check, cutover, ending, format};
 use crate::store::{Answer, Lease, Store};
@@ -160,17 +161,22 @@ impl<'a> Runner<'a> {
     ) -> Result<Self> {
         let task = store.get(job.task)?;
         let state = task.state;
-        let written = task.status.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let written: Option<StatusDocument> =
+            task.status.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let written = written.unwrap_or_default();
+        let progress = Progress::new();
+        // Until the target says it again.
+        progress.set_reverse(written.reverse);
         store.settings(job.task)?.apply(job.limits);
         let stop = stop.child();
         let desk = Desk {
             store,
             state,
-            progress: Progress::new(),
+            progress,
             check: None,
             retries: 0,
             target_position: None,
-            written: written.unwrap_or_default(),
+            written,
             lease_lost: None,
             round: stop.child(),
             ending: None,
@@ -199,6 +205,40 @@ impl<'a> Runner<'a> {
     pub(crate) fn until_back(mut self) -> Self {
         self.until_back = true;
         self
+    }
+
+    /// Makes the task ready to run: validates it, unless its writers are on the target. What is looked at before a copy does not hold
+    /// for the way back; the cut-over has proven that. Returns what a validation found, which may be that it must not run.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate).
+    pub(crate) fn make_ready(&self) -> Result<Option<ValidationReport>> {
+        let is_reversed = match self.job.engine.is_reversed(&self.stop) {
+            Err(error) if error.is_interrupted() => return Err(error),
+            Err(error) => {
+                // A target that is away for a moment, more likely than not. If its task is on the way back, the run waits for it.
+                log::warn!(
+                    "task {}: the target could not be asked which way changes go: {error}",
+                    self.job.task
+                );
+                self.desk().written.reverse
+            }
+            Ok(is_reversed) => is_reversed,
+        };
+        if !is_reversed {
+            return self.validate().map(Some);
+        }
+        let reason = "the writers are on the target";
+        let state = self.desk().state;
+        if state == State::Scheduled {
+            self.advance(State::Queued, reason, None)?;
+        }
+        // Another home began it, or somebody validated it although its writers were away.
+        if matches!(state, State::Created | State::ValidationFailed) {
+            self.advance(State::Validating, reason, None)?;
+            self.advance(State::Validated, reason, None)?;
+        }
+        Ok(None)
     }
 
     /// Looks whether the task may start, and keeps what was found.

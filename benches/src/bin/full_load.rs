@@ -48,7 +48,10 @@ fn main() {
 
     let mut tools: Vec<Tool<'_>> = vec![
         ("floor: LOAD DATA INFILE", Box::new(|| floor(&target, &tables))),
-        ("dts, binlog off", Box::new(|| run_dts(&dts, &source, &target, folder.path(), "off", log.as_deref()))),
+        (
+            "dts, binlog off",
+            Box::new(|| run_dts(&dts, &source, &target, folder.path(), "off", log.as_deref())),
+        ),
         ("dts, binlog on", Box::new(|| run_dts(&dts, &source, &target, folder.path(), "on", log.as_deref()))),
     ];
     if has("mydumper") && has("myloader") {

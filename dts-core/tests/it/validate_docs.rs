@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use dts_core::validator::entries;
 
-const BEGIN: &str =
-    "<!-- items: begin (made from the items; DTS_WRITE_DOCS=1 cargo nextest run validat writes it) -->\n";
+const BEGIN: &str = "<!-- items: begin (made from the items; DTS_WRITE_DOCS=1 cargo test -p dts-core --test it validat writes it) -->\n";
 const END: &str = "<!-- items: end -->\n";
 
 fn rendered() -> String {
