@@ -38,7 +38,7 @@ impl Scripted {
         self
     }
 
-    fn is_reversed(self, result: Result<bool>) -> Self {
+    fn goes_back(self, result: Result<bool>) -> Self {
         lock(&self.reversed).push(result);
         self
     }
@@ -535,7 +535,7 @@ fn a_reverse_channel_survives_a_target_that_cannot_be_asked() {
     place.store().write_status("shop", &serde_json::to_string(&status).unwrap()).unwrap();
 
     // It is tried as long as everything is, and then rests so that it can go on.
-    let engine = Scripted::default().is_reversed(Err(lost().into()));
+    let engine = Scripted::default().goes_back(Err(lost().into()));
     let engine = (0..4).fold(engine, |engine, _| engine.fails(lost));
     let runner = place.runner(&engine);
     assert!(runner.make_ready().unwrap().is_none(), "nothing is validated");
@@ -544,7 +544,7 @@ fn a_reverse_channel_survives_a_target_that_cannot_be_asked() {
     assert_eq!(place.state(), State::Failed);
     assert!(place.status().reverse, "it is still on the way back");
 
-    let engine = Scripted::default().is_reversed(Ok(true)).succeeds();
+    let engine = Scripted::default().goes_back(Ok(true)).succeeds();
     let runner = place.runner(&engine);
     assert!(runner.make_ready().unwrap().is_none());
     runner.run(Goal::Synced).unwrap();
@@ -555,7 +555,7 @@ fn a_reverse_channel_survives_a_target_that_cannot_be_asked() {
 fn a_reverse_channel_goes_on_after_a_validation_that_failed() {
     for has_failed in [false, true] {
         let place = Place::new("full-and-incremental");
-        let engine = Scripted::default().validates(Ok(ItemResult::Fail)).is_reversed(Ok(true)).succeeds();
+        let engine = Scripted::default().validates(Ok(ItemResult::Fail)).goes_back(Ok(true)).succeeds();
         let runner = place.runner(&engine);
         if has_failed {
             runner.validate().unwrap();
@@ -571,7 +571,7 @@ fn a_reverse_channel_goes_on_after_a_validation_that_failed() {
 fn a_task_on_its_way_there_is_validated() {
     for asked in [Ok(false), Err(lost().into())] {
         let place = Place::new("full-and-incremental");
-        let engine = Scripted::default().is_reversed(asked).validates(Ok(ItemResult::Fail));
+        let engine = Scripted::default().goes_back(asked).validates(Ok(ItemResult::Fail));
         let report = place.runner(&engine).make_ready().unwrap().unwrap();
         assert_eq!(report.result(), ItemResult::Fail);
         assert_eq!(place.state(), State::ValidationFailed);
