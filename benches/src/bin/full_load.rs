@@ -1,12 +1,13 @@
 //! Whole-process comparison of the full copy: dts, mydumper + myloader, mysqldump | mysql, and the floor that the target
 //! itself sets (LOAD DATA INFILE from ready-made files, one connection a table, the indexes added after).
 //!
-//! `cargo build --release -p dts-cli && cargo run --release -p dts-bench --bin full_load -- [ROUNDS] [ROWS] [--data SET] [--source 5.6|9.7] [--only TOOL]... [--log FILE]`
+//! `cargo build --release -p dts-cli && cargo run --release -p dts-bench --bin full_load -- [ROUNDS] [ROWS] [--data SET] [--source 5.6|9.7] [--only TOOL]... [--log FILE] [--load LINE]...`
 //!
 //! ROUNDS is 5, SET is sysbench, mixed or blob, ROWS (of each table) depends on it. sysbench is needed for its own set; a
 //! peer that is not installed is left out and named. All run in turn within each round, on the same two servers: MySQL 5.6,
 //! or what `--source` says, to MySQL 9.7 with durable defaults. `--only` is how a tool's name begins; `--log` is where dts
-//! writes how long its steps took.
+//! writes how long its steps took, `--load` is a line of a task's section of that name, with which dts
+//! runs once more.
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -16,7 +17,7 @@ use dts_bench::{Usage, measure, measure_pipe, median};
 use dts_testbed::{Server, ServerOptions, Version};
 
 /// A name and what to run.
-type Tool<'a> = (&'static str, Box<dyn FnMut() -> Usage + 'a>);
+type Tool<'a> = (String, Box<dyn FnMut() -> Usage + 'a>);
 
 /// What one round of a tool took.
 struct Round {
@@ -26,12 +27,12 @@ struct Round {
 }
 
 struct Outcome {
-    tool: &'static str,
+    tool: String,
     rounds: Vec<Round>,
 }
 
 fn main() {
-    let Arguments { rounds, rows, set, source: version, only, log } = Arguments::parse();
+    let Arguments { rounds, rows, set, source: version, only, log, load } = Arguments::parse();
     let dts = dts_program();
     let source = Server::start(ServerOptions::new(version).rds_like().buffer_pool_mib(1024)).expect("source");
     let target = Server::start(
@@ -46,28 +47,38 @@ fn main() {
     let tables: Vec<FloorTable> =
         set.tables().iter().map(|name| FloorTable::dump(&source, name, folder.path())).collect();
 
+    let run = &DtsRun {
+        program: &dts,
+        source: &source,
+        target: &target,
+        folder: folder.path(),
+        log: log.as_deref(),
+    };
     let mut tools: Vec<Tool<'_>> = vec![
-        ("floor: LOAD DATA INFILE", Box::new(|| floor(&target, &tables))),
-        (
-            "dts, binlog off",
-            Box::new(|| run_dts(&dts, &source, &target, folder.path(), "off", log.as_deref())),
-        ),
-        ("dts, binlog on", Box::new(|| run_dts(&dts, &source, &target, folder.path(), "on", log.as_deref()))),
+        ("floor: LOAD DATA INFILE".into(), Box::new(|| floor(&target, &tables))),
+        ("dts, binlog off".into(), Box::new(|| run.dts("target_binlog = \"off\""))),
+        ("dts, binlog on".into(), Box::new(|| run.dts("target_binlog = \"on\""))),
     ];
+    for line in &load {
+        tools.push((
+            format!("dts, {line}"),
+            Box::new(move || run.dts(&format!("target_binlog = \"off\"\n{line}"))),
+        ));
+    }
     if has("mydumper") && has("myloader") {
-        tools.push(("mydumper + myloader", Box::new(|| mydumper(&source, &target, folder.path()))));
+        tools.push(("mydumper + myloader".into(), Box::new(|| mydumper(&source, &target, folder.path()))));
     } else {
         println!("mydumper is not installed: left out");
     }
     if version == Version::Mysql97 && target.installation().client_program("mysqldump").is_some() {
-        tools.push(("mysqldump | mysql", Box::new(|| mysqldump(&source, &target))));
+        tools.push(("mysqldump | mysql".into(), Box::new(|| mysqldump(&source, &target))));
     } else {
         // MySQL 9's cannot log in on 5.6 (no mysql_native_password), MariaDB's asks 5.6 for columns that it has not.
         println!("mysqldump: left out (with --source 9.7 it can be run)");
     }
     tools.retain(|(tool, _)| only.is_empty() || only.iter().any(|wanted| tool.starts_with(wanted)));
     let mut outcomes: Vec<Outcome> =
-        tools.iter().map(|(tool, _)| Outcome { tool, rounds: Vec::new() }).collect();
+        tools.iter().map(|(tool, _)| Outcome { tool: tool.clone(), rounds: Vec::new() }).collect();
     for round in 1..=rounds {
         for ((tool, run), outcome) in tools.iter_mut().zip(&mut outcomes) {
             target.exec("DROP DATABASE IF EXISTS sbtest; DROP DATABASE IF EXISTS __dts__");
@@ -99,6 +110,7 @@ struct Arguments {
     source: Version,
     only: Vec<String>,
     log: Option<PathBuf>,
+    load: Vec<String>,
 }
 
 impl Arguments {
@@ -108,6 +120,7 @@ impl Arguments {
         let mut source = Version::Mysql56;
         let mut only = Vec::new();
         let mut log = None;
+        let mut load = Vec::new();
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             if word == "--data" {
@@ -116,6 +129,8 @@ impl Arguments {
                 only.extend(words.next());
             } else if word == "--log" {
                 log = words.next().map(PathBuf::from);
+            } else if word == "--load" {
+                load.extend(words.next());
             } else if word == "--source" {
                 source = match words.next().as_deref() {
                     Some("5.6") => Version::Mysql56,
@@ -134,6 +149,7 @@ impl Arguments {
             source,
             only,
             log,
+            load,
         }
     }
 }
@@ -258,35 +274,40 @@ fn floor(target: &Server, tables: &[FloorTable]) -> Usage {
     Usage { wall: begun.elapsed().as_secs_f64(), ..Usage::default() }
 }
 
-fn run_dts(
-    dts: &Path,
-    source: &Server,
-    target: &Server,
-    folder: &Path,
-    binlog: &str,
-    log: Option<&Path>,
-) -> Usage {
-    let home = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.join("task.toml");
-    let end = |server: &Server| {
-        format!(
-            "host = \"127.0.0.1\"\nport = {}\nuser = \"root\"\npassword = \"\"\ntls = {{ mode = \"disabled\" }}\n",
-            server.port()
-        )
-    };
-    let text = format!(
-        "[task]\nname = \"bench\"\n[source]\nkind = \"mysql\"\n{}[target]\nkind = \"mysql\"\n{}[objects]\ndatabases = [\"{DATABASE}\"]\n\
-         [load]\ntarget_binlog = \"{binlog}\"\n[check]\nmode = \"none\"\n",
-        end(source),
-        end(target)
-    );
-    std::fs::write(&file, text).expect("the task file");
-    let mut command = Command::new(dts);
-    command.arg("--home").arg(home.path()).arg("--no-progress");
-    if let Some(log) = log {
-        command.arg("--log-file").arg(log);
+/// A whole run of dts.
+struct DtsRun<'a> {
+    program: &'a Path,
+    source: &'a Server,
+    target: &'a Server,
+    folder: &'a Path,
+    log: Option<&'a Path>,
+}
+
+impl DtsRun<'_> {
+    /// `load` is the section of the task file.
+    fn dts(&self, load: &str) -> Usage {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let file = self.folder.join("task.toml");
+        let end = |server: &Server| {
+            format!(
+                "host = \"127.0.0.1\"\nport = {}\nuser = \"root\"\npassword = \"\"\ntls = {{ mode = \"disabled\" }}\n",
+                server.port()
+            )
+        };
+        let text = format!(
+            "[task]\nname = \"bench\"\n[source]\nkind = \"mysql\"\n{}[target]\nkind = \"mysql\"\n{}[objects]\ndatabases = [\"{DATABASE}\"]\n\
+             [load]\n{load}\n[check]\nmode = \"none\"\n",
+            end(self.source),
+            end(self.target)
+        );
+        std::fs::write(&file, text).expect("the task file");
+        let mut command = Command::new(self.program);
+        command.arg("--home").arg(home.path()).arg("--no-progress");
+        if let Some(log) = self.log {
+            command.arg("--log-file").arg(log);
+        }
+        measure(command.arg("run").arg(&file).args(["--until", "synced"])).expect("dts")
     }
-    measure(command.arg("run").arg(&file).args(["--until", "synced"])).expect("dts")
 }
 
 fn mydumper(source: &Server, target: &Server, folder: &Path) -> Usage {

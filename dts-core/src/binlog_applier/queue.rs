@@ -18,8 +18,8 @@ use crate::stop::StopToken;
 const BATCH_BYTES: usize = 128 << 10;
 /// Bytes that may wait in the queue; one event that is larger waits alone.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
-/// How long a wish to stop may go unseen by a reader of the spool.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a wish to stop may go unseen by a reader of the spool. Each run of the applier ends with it.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Where events come from.
 #[derive(Clone, Copy)]

@@ -9,8 +9,9 @@ use rustls::{ClientConnection, StreamOwned};
 use super::options::Address;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long one blocking system call waits before it lets the caller look at its stop token and deadline.
-pub(super) const TICK: Duration = Duration::from_millis(200);
+/// How long one blocking system call waits before it lets the caller look at its stop token and deadline. Each end of a step waits
+/// for it (the thread that receives the binary log blocks in it), and so does a cut-over; few sessions wait at a time.
+pub(super) const TICK: Duration = Duration::from_millis(20);
 
 pub(super) enum Stream {
     Tcp(TcpStream),

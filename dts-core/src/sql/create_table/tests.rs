@@ -1,4 +1,5 @@
 use super::*;
+use crate::transform::Route;
 
 fn parse(shown: &str) -> CreateTable {
     CreateTable::parse(shown).unwrap()
