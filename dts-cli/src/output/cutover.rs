@@ -37,7 +37,7 @@ pub(crate) fn done(document: &CutoverDocument) -> String {
     text.push_str(&match (document.back, document.reverse) {
         (true, _) => format!(
             "\nnext: start the application against the source; the target stays closed and follows it again as long as the task runs \
-             (dts run FILE here, or dts resume {task} for a worker)"
+             (one that rests goes on with: dts resume {task})"
         ),
         (false, true) => format!(
             "\nnext: start the application against the target; the source stays closed and follows it as long as the task runs. \

@@ -2,16 +2,17 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dts_core::progress::{Step, StepState};
-use dts_core::validator::Item;
-
 use dts_core::cutover::{CutoverReport, CutoverStep};
 use dts_core::data::GateKind;
 use dts_core::error::{Error, Side};
 use dts_core::migration::{CompletionReport, Remains};
+use dts_core::progress::{Step, StepState};
+use dts_core::validator::{Item, ItemResult, ValidationReport};
+use serde_json::{Value, json};
 
 use super::*;
 use crate::args::Args;
+use crate::engine::CutoverWish;
 use crate::exit::ExitStatus;
 use crate::home::Home;
 use crate::output::json::StatusDocument;
