@@ -133,7 +133,7 @@ impl CreateTable {
     /// Splits the text of `SHOW CREATE TABLE`.
     ///
     /// # Errors
-    /// [`ErrorKind::Protocol`] when the text is no such thing.
+    /// [`ErrorKind::Protocol`](crate::error::ErrorKind::Protocol) when the text is no such thing.
     pub fn parse(shown: &str) -> Result<Self> {
         let tokens =
             Tokens::new(shown, Dialect::default()).ok_or_else(|| not_understood("a quote is not closed"))?;

@@ -32,7 +32,7 @@ pub fn build_indexes_statements<S: AsRef<str>>(target: &TableName, clauses: &[S]
 /// there are none.
 ///
 /// # Errors
-/// [`ErrorKind::Protocol`] when a clause is no foreign key.
+/// [`ErrorKind::Protocol`](crate::error::ErrorKind::Protocol) when a clause is no foreign key.
 pub fn add_foreign_keys_sql<S: AsRef<str>>(
     target: &TableName,
     clauses: &[S],

@@ -91,7 +91,7 @@ impl CreateTable {
     /// Returns what is different on the target; written-out collations are not listed, they change nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Protocol`] when a part of the text is not understood.
+    /// [`ErrorKind::Protocol`](crate::error::ErrorKind::Protocol) when a part of the text is not understood.
     pub fn explicit(&mut self, explicit: &Explicit<'_>) -> Result<Vec<Rewrite>> {
         let mut rewrites = Vec::new();
         let is_converted = self.rewrite_options(explicit, &mut rewrites);
