@@ -2,9 +2,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use dts_core::data::Gtid;
+use dts_core::data::{GateKind, Gtid};
 use log::LevelFilter;
 
 const AFTER_HELP: &str = "\
@@ -220,21 +220,21 @@ pub(crate) struct CompleteArgs {
     pub(crate) immediately: bool,
 }
 
-/// `dts cutover`
+/// What a cut-over and a rollback have in common.
 #[derive(Debug, clap::Args)]
-pub(crate) struct CutoverArgs {
+pub(crate) struct HandoverFlags {
     /// The task's name
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// How applications are kept from writing on the source: read-only (SET GLOBAL read_only), lock-accounts (lock every account
-    /// but the servers' own, and end their sessions), hook=CMD (a command that is called with `close` or `open`), or none (you
-    /// have done it)
-    #[arg(long, value_name = "GATE", value_parser = gate, required_unless_present = "abort")]
-    pub(crate) gate: Option<GateChoice>,
+    /// How applications are kept from writing on the side that they leave: read-only (SET GLOBAL read_only), lock-accounts (lock every
+    /// account but the servers' own, and end their sessions), hook=CMD (a command that is called with `close` or `open`), or none (you
+    /// have done it). A rollback without it takes the kind of the cut-over
+    #[arg(long, value_name = "GATE", value_parser = gate)]
+    pub(crate) gate: Option<(GateKind, Option<String>)>,
     /// Only look: what would be done, and what would stop it
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not begin while the target needs longer than this to follow
+    /// Do not begin while the other side needs longer than this to follow
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) max_lag: u64,
     /// Open the gate again when sessions or changes are still left after this time
@@ -243,6 +243,21 @@ pub(crate) struct CutoverArgs {
     /// Users that are no applications: neither locked nor waited for; separated by commas
     #[arg(long, value_name = "USER", value_delimiter = ',')]
     pub(crate) keep: Vec<String>,
+    /// The command that had closed the side which is opened now, at the way before; it is called with `open`
+    #[arg(long, value_name = "CMD")]
+    pub(crate) open_hook: Option<String>,
+    /// Take back what was cut short: applications write again where they did before. A gate that was a command must be given once more
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) abort: bool,
+}
+
+/// `dts cutover`
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("how").args(["gate", "dry_run", "abort"]).required(true).multiple(true))]
+pub(crate) struct CutoverArgs {
+    /// What it has in common with a rollback.
+    #[command(flatten)]
+    pub(crate) flags: HandoverFlags,
     /// Passwords of accounts, as for `dts accounts NAME verify`: each of these must be able to log in on the target before the gate is
     /// closed
     #[arg(long, value_name = "FILE")]
@@ -254,64 +269,25 @@ pub(crate) struct CutoverArgs {
     /// until rollback or complete
     #[arg(long, conflicts_with = "abort")]
     pub(crate) reverse: bool,
-    /// The command that had closed the target at a rollback; it is called with `open`
-    #[arg(long, value_name = "CMD")]
-    pub(crate) open_hook: Option<String>,
-    /// Take a cut-over back that was cut short: applications write on the source again. A gate that was a command must be given
-    /// once more
-    #[arg(long, conflicts_with = "dry_run")]
-    pub(crate) abort: bool,
 }
 
 /// `dts rollback`
 #[derive(Debug, clap::Args)]
 pub(crate) struct RollbackArgs {
-    /// The task's name
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
-    /// How applications are kept from writing on the target: read-only, lock-accounts, hook=CMD or none, as for cutover
-    #[arg(long, value_name = "GATE", value_parser = gate, required_unless_present = "abort")]
-    pub(crate) gate: Option<GateChoice>,
-    /// Only look: what would be done, and what would stop it
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Do not begin while the source needs longer than this to follow
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub(crate) max_lag: u64,
-    /// Open the gate again when sessions or changes are still left after this time
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub(crate) patience: u64,
-    /// Users that are no applications: neither locked nor waited for; separated by commas
-    #[arg(long, value_name = "USER", value_delimiter = ',')]
-    pub(crate) keep: Vec<String>,
-    /// The command that had closed the source at the cut-over; it is called with `open`
-    #[arg(long, value_name = "CMD")]
-    pub(crate) open_hook: Option<String>,
-    /// Take a rollback back that was cut short: applications write on the target again. A gate that was a command must be given
-    /// once more
-    #[arg(long, conflicts_with = "dry_run")]
-    pub(crate) abort: bool,
+    /// What it has in common with a cut-over.
+    #[command(flatten)]
+    pub(crate) flags: HandoverFlags,
 }
 
-/// How the gate is closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum GateChoice {
-    ReadOnly,
-    LockAccounts,
-    /// By this command.
-    Hook(String),
-    None,
-}
-
-fn gate(text: &str) -> Result<GateChoice, String> {
-    match text {
-        "read-only" => Ok(GateChoice::ReadOnly),
-        "lock-accounts" => Ok(GateChoice::LockAccounts),
-        "none" => Ok(GateChoice::None),
-        _ => match text.strip_prefix("hook=").map(str::trim) {
-            Some(command) if !command.is_empty() => Ok(GateChoice::Hook(command.to_owned())),
-            _ => Err("expected read-only, lock-accounts, hook=CMD or none".to_owned()),
-        },
+/// The kind of a gate, with its command.
+fn gate(text: &str) -> Result<(GateKind, Option<String>), String> {
+    let plain = [GateKind::ReadOnly, GateKind::LockAccounts, GateKind::None];
+    if let Some(kind) = plain.into_iter().find(|kind| kind.name() == text) {
+        return Ok((kind, None));
+    }
+    match text.strip_prefix("hook=").map(str::trim) {
+        Some(command) if !command.is_empty() => Ok((GateKind::Hook, Some(command.to_owned()))),
+        _ => Err("expected read-only, lock-accounts, hook=CMD or none".to_owned()),
     }
 }
 
@@ -452,11 +428,6 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: Shell,
 }
 
-/// Returns whether this program has a command of this name, so that no output names one that it lacks.
-pub(crate) fn has_command(name: &str) -> bool {
-    Args::command().find_subcommand(name).is_some()
-}
-
 fn percent(text: &str) -> Result<f64, String> {
     text.parse::<f64>()
         .ok()
@@ -464,9 +435,42 @@ fn percent(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "expected a percentage above 0, up to 100".to_owned())
 }
 
+/// Checks that every command which an output shows can be typed; GATE stands for one that the operator chooses.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn assert_can_be_typed(text: &str) {
+    for rest in text.split("dts ").skip(1) {
+        let end = [";", ",", "\n", ". ", " or ", " here", " for ", " removes ", " drops ", ")"];
+        let line = end.into_iter().fold(rest, |line, end| line.split(end).next().unwrap_or_default());
+        let line = line.replace("GATE", "none");
+        let parsed = Args::try_parse_from(std::iter::once("dts").chain(line.split_whitespace()));
+        assert!(parsed.is_ok(), "'dts {line}' in '{text}': {}", parsed.unwrap_err());
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+    use dts_core::migration::Action;
+
     use super::*;
+
+    #[test]
+    fn every_action_is_a_command() {
+        for action in Action::ALL {
+            assert!(Args::command().find_subcommand(action.name()).is_some(), "{action}");
+        }
+    }
+
+    #[test]
+    fn a_look_and_a_rollback_need_no_gate() {
+        assert_can_be_typed(
+            "dts rollback shop; dts cutover shop --dry-run; dts cutover shop --abort; dts cutover shop --gate hook=x",
+        );
+        let refused = Args::try_parse_from(["dts", "cutover", "shop"]).unwrap_err().to_string();
+        assert!(refused.contains("--gate"), "{refused}");
+        assert!(Args::try_parse_from(["dts", "rollback", "shop", "--gate", "hook= "]).is_err());
+    }
 
     #[test]
     fn the_definition_is_sound() {

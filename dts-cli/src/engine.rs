@@ -5,7 +5,7 @@ use std::time::Duration;
 use dts_core::checker::{CheckOptions, CheckProgress, CheckReport};
 use dts_core::cutover::{CutoverOptions, CutoverReport, CutoverStep};
 use dts_core::data::GateKind;
-use dts_core::error::{Error, Result};
+use dts_core::error::{Error, Result, Stage};
 use dts_core::migration::{CompletionReport, GateHook, Hooks, Migration, Remains, RunReport, Until};
 use dts_core::progress::Progress;
 use dts_core::stop::StopToken;
@@ -20,6 +20,9 @@ use crate::hook::CommandHook;
 pub(crate) trait Engine: Sync {
     /// Looks whether the migration may start.
     fn validate(&self, stop: &StopToken) -> Result<ValidationReport>;
+
+    /// Returns whether the writers are on the target, with a reverse channel to the source.
+    fn is_reversed(&self, stop: &StopToken) -> Result<bool>;
 
     /// Works until `until` is reached, from wherever the last run stood.
     fn run(&self, until: Until, stop: &StopToken, progress: &Progress) -> Result<RunReport>;
@@ -63,6 +66,10 @@ impl Engine for Migration {
         Migration::validate(self, stop)
     }
 
+    fn is_reversed(&self, stop: &StopToken) -> Result<bool> {
+        Migration::is_reversed(self, stop)
+    }
+
     fn run(&self, until: Until, stop: &StopToken, progress: &Progress) -> Result<RunReport> {
         Migration::run(self, until, stop, progress)
     }
@@ -88,7 +95,12 @@ impl Engine for Migration {
         stop: &StopToken,
         observer: &dyn Fn(&CutoverStep),
     ) -> Result<CutoverReport> {
-        let options = wish.options()?;
+        let gate = match wish.gate {
+            None if wish.dry_run => GateKind::None,
+            None => return Err(Error::invalid("--gate", "missing", GATES).in_stage(Stage::CutOver)),
+            Some(gate) => gate,
+        };
+        let options = wish.options(gate)?;
         wish.with_hooks(observer, stop, |hooks| Migration::cutover(self, &options, hooks, apply_here, stop))
     }
 
@@ -99,7 +111,15 @@ impl Engine for Migration {
         stop: &StopToken,
         observer: &dyn Fn(&CutoverStep),
     ) -> Result<CutoverReport> {
-        let options = wish.options()?;
+        let gate = match wish.gate {
+            Some(gate) => gate,
+            // Refused like anything else that stops a way back before it began.
+            None => self
+                .gate_of_rollback(stop)
+                .and_then(|journaled| rollback_gate(journaled, wish.dry_run))
+                .map_err(|error| error.in_stage(Stage::CutOver))?,
+        };
+        let options = wish.options(gate)?;
         wish.with_hooks(observer, stop, |hooks| Migration::rollback(self, &options, hooks, apply_here, stop))
     }
 
@@ -108,10 +128,30 @@ impl Engine for Migration {
     }
 }
 
+/// What may be typed as a gate.
+const GATES: &str = "read-only, lock-accounts, hook=CMD or none";
+
+/// Returns the gate of a rollback that names none, from the journaled one.
+fn rollback_gate(journaled: Option<GateKind>, dry_run: bool) -> Result<GateKind> {
+    match journaled {
+        Some(gate @ (GateKind::ReadOnly | GateKind::LockAccounts | GateKind::None)) => Ok(gate),
+        // Nobody is held; the rest can be looked at.
+        Some(GateKind::Hook) | None if dry_run => Ok(GateKind::None),
+        Some(GateKind::Hook) => Err(Error::invalid("--gate", "missing", GATES).with_hint(
+            "The source was closed by a command, and that command need not fit the target. Name the gate of the target, for \
+             example --gate hook=CMD.",
+        )),
+        None => Err(Error::invalid("--gate", "missing", GATES)
+            .with_hint("The target has no record of how the source was closed. Name the gate of the target.")),
+    }
+}
+
 /// How a cut-over or a rollback is to be done, as it travels between processes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CutoverWish {
-    pub(crate) gate: GateKind,
+    /// `None`: a rollback takes the cut-over's kind, a look holds nobody.
+    #[serde(default)]
+    pub(crate) gate: Option<GateKind>,
     /// The command of the gate `hook`.
     pub(crate) hook: Option<String>,
     /// The command that had closed the other side earlier.
@@ -144,8 +184,8 @@ impl CutoverWish {
             .map_err(|error| Error::internal(format!("a wish to cut over cannot be read: {error}")))
     }
 
-    fn options(&self) -> Result<CutoverOptions> {
-        let mut options = CutoverOptions::new(self.gate);
+    fn options(&self, gate: GateKind) -> Result<CutoverOptions> {
+        let mut options = CutoverOptions::new(gate);
         options.dry_run = self.dry_run;
         options.max_lag = Duration::from_secs(self.max_lag_seconds);
         options.patience = Duration::from_secs(self.patience_seconds);
@@ -176,5 +216,22 @@ impl CutoverWish {
             observer,
             passing: &crate::failpoint::pass,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollback_without_a_gate_takes_the_cut_overs_unless_that_was_a_command() {
+        for gate in [GateKind::ReadOnly, GateKind::LockAccounts, GateKind::None] {
+            assert_eq!(rollback_gate(Some(gate), false).unwrap(), gate);
+        }
+        for unknown in [Some(GateKind::Hook), None] {
+            let error = rollback_gate(unknown, false).unwrap_err();
+            assert!(error.to_string().contains("--gate"), "{error}");
+            assert_eq!(rollback_gate(unknown, true).unwrap(), GateKind::None);
+        }
     }
 }

@@ -61,8 +61,14 @@ impl From<&Error> for ExitStatus {
         match error.kind() {
             ErrorKind::Interrupted => ExitStatus::Interrupted,
             ErrorKind::ValidationFailed { .. } => ExitStatus::Findings,
-            // The validator reports what is wrong with a server as an item: a wrong input is that of its options.
-            ErrorKind::InvalidInput { .. } if error.stage() == Some(Stage::Validate) => ExitStatus::Usage,
+            // The validator reports what is wrong with a server as an item, and a hand-over stops for it: a wrong input is that of
+            // their options.
+            ErrorKind::InvalidInput { .. }
+                if matches!(error.stage(), Some(Stage::Validate | Stage::CutOver))
+                    && error.side().is_none() =>
+            {
+                ExitStatus::Usage
+            }
             ErrorKind::InvalidInput { .. }
             | ErrorKind::File { .. }
             | ErrorKind::IllegalState { .. }

@@ -3,12 +3,14 @@
 //! Two threads share the work. The one that calls [`Runner::run`] drives the engine, tries again after transient errors
 //! and decides the task's next state. The other one (`desk`) looks at the counters a few times a second: it draws progress,
 //! shows that this process lives, writes the status that `dts status` reads, and takes what other processes ask for
-//! (`serve`).
+//! (`serve`). What happens before a run is in `ready`, what it is ended for in `endings`.
 //!
 //! The work goes in rounds. A wish to pause, stop or complete ends the round; a completion that is refused (the source is
 //! still being written) begins the next one.
 mod desk;
+mod endings;
 mod nearness;
+mod ready;
 mod serve;
 mod service;
 
@@ -16,28 +18,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dts_core::checker::{CheckMode, CheckOptions, CheckProgress, CheckReport};
-use dts_core::cutover::CutoverStep;
 use dts_core::error::{Error, ErrorKind, Recovery, Result, Stage};
 use dts_core::full_loader::RateLimit;
 use dts_core::migration::{RunReport, State, Until};
 use dts_core::progress::Progress;
 use dts_core::stop::StopToken;
-use dts_core::validator::{ItemResult, TaskType, ValidationReport};
-use serde_json::{Value, json};
+use dts_core::validator::TaskType;
 
 pub(crate) use serve::What;
 pub(crate) use service::{Call, Service};
 
 use self::desk::Desk;
-use self::serve::Ending;
 use crate::config::TaskFile;
-use crate::engine::{CutoverWish, Engine};
+use crate::engine::Engine;
 use crate::notify::{Change, Notifier};
 use crate::output::Console;
 use crate::output::json::{
-    CheckDocument, CompletionDocument, CutoverDocument, ErrorDocument, RemainsDocument, ValidationDocument,
+    CheckDocument, CompletionDocument, CutoverDocument, ErrorDocument, RemainsDocument, StatusDocument,
 };
-use crate::output::{check, cutover, ending, format};
+use crate::output::{check, ending, format};
 use crate::store::{Answer, Lease, Store};
 
 /// How often counters are looked at, and what others ask for.
@@ -160,17 +159,22 @@ impl<'a> Runner<'a> {
     ) -> Result<Self> {
         let task = store.get(job.task)?;
         let state = task.state;
-        let written = task.status.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let written: Option<StatusDocument> =
+            task.status.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let written = written.unwrap_or_default();
+        let progress = Progress::new();
+        // Until the target says it again.
+        progress.set_reverse(written.reverse);
         store.settings(job.task)?.apply(job.limits);
         let stop = stop.child();
         let desk = Desk {
             store,
             state,
-            progress: Progress::new(),
+            progress,
             check: None,
             retries: 0,
             target_position: None,
-            written: written.unwrap_or_default(),
+            written,
             lease_lost: None,
             round: stop.child(),
             ending: None,
@@ -201,71 +205,6 @@ impl<'a> Runner<'a> {
         self
     }
 
-    /// Looks whether the task may start, and keeps what was found.
-    ///
-    /// # Errors
-    /// What the engine returns when it could not find out; the task is then where it was.
-    pub(crate) fn validate(&self) -> Result<ValidationReport> {
-        let before = self.desk().state;
-        if before == State::Scheduled {
-            self.advance(State::Queued, "started by hand", None)?;
-        }
-        self.advance(State::Validating, "validation", None)?;
-        let round = self.desk().round.clone();
-        let validated = self.unless_lost(self.attended(None, || self.job.engine.validate(&round)))?;
-        let ending = self.take_ending();
-        match validated {
-            _ if ending.as_ref().is_some_and(|ending| ending.what == What::Stop) => {
-                self.advance(State::Stopping, "dts stop", None)?;
-                let finished = match &ending {
-                    Some(ending) => self.finish(ending),
-                    None => Err(Error::internal("a validation ended for nothing")),
-                };
-                self.end_broken_off(ending, finished)
-            }
-            Ok(report) => {
-                let document = ValidationDocument::from(&report);
-                let text = serde_json::to_string(&document).unwrap_or_default();
-                self.desk().store.add_validation(self.job.task, report.result().as_str(), &text)?;
-                if report.result() == ItemResult::Fail {
-                    self.advance(State::ValidationFailed, "items failed", None)?;
-                } else {
-                    self.advance(State::Validated, "no item failed", None)?;
-                }
-                Ok(report)
-            }
-            Err(error) => {
-                let back = match before {
-                    State::Paused | State::Failed => before,
-                    // It leaves the queue only by an error that its owner can see.
-                    State::Queued | State::Scheduled if !error.is_interrupted() => State::Failed,
-                    State::Queued | State::Scheduled => State::Paused,
-                    _ => State::Created,
-                };
-                if error.is_interrupted() {
-                    self.advance(back, "the validation was broken off", None)?;
-                    let outcome = Outcome { ended_by: Some(What::Pause), ..Outcome::default() };
-                    return self.end_broken_off(ending, Ok(outcome));
-                }
-                self.advance(back, "the validation could not find out", Some(&ErrorDocument::from(&error)))?;
-                Err(error)
-            }
-        }
-    }
-
-    /// Answers whoever ended a validation.
-    fn end_broken_off(&self, ending: Option<Ending>, finished: Result<Outcome>) -> Result<ValidationReport> {
-        let answer = match &finished {
-            Ok(outcome) => {
-                let (document, text) = ending::answer(self.job.task, self.desk().state, outcome);
-                Answer::done(document, text)
-            }
-            Err(error) => Answer::failed(error),
-        };
-        self.answer_ending(ending.and_then(|ending| ending.request), &answer);
-        finished.and_then(|_| Err(ErrorKind::Interrupted.into()))
-    }
-
     /// Works until the goal is reached. The task must be validated.
     ///
     /// # Errors
@@ -274,46 +213,6 @@ impl<'a> Runner<'a> {
     pub(crate) fn run(&self, goal: Goal) -> Result<Outcome> {
         self.advance(State::Running, "run", None)?;
         let result = self.attended(Some(goal), || self.rounds(goal));
-        self.unless_lost(result)?
-    }
-
-    /// Ends the task, which rests: stops it for good or completes it.
-    ///
-    /// # Errors
-    /// What the engine returns. A completion that was interrupted or refused leaves the task paused, one that failed failed.
-    pub(crate) fn end(&self, what: What) -> Result<Outcome> {
-        self.end_with(what, Value::Null)
-    }
-
-    /// Moves the writers to the target or back; the task rests, also afterwards if it goes on.
-    ///
-    /// # Errors
-    /// What the engine returns. A cut-over that was taken back leaves the task as it was.
-    pub(crate) fn hand_over(&self, what: What, wish: &CutoverWish) -> Result<Outcome> {
-        self.end_with(what, json!(wish))
-    }
-
-    fn end_with(&self, what: What, payload: Value) -> Result<Outcome> {
-        let before = self.desk().state;
-        let ending = Ending { what, payload, request: None };
-        self.end_round(ending.clone(), "asked for")?;
-        self.take_ending();
-        let result = self.attended(Some(Goal::Synced), || {
-            let result = self.finish(&ending);
-            if result.as_ref().is_ok_and(|outcome| outcome.goes_on) {
-                self.advance(State::Paused, "changes go on with the next run", None)?;
-            }
-            if let Err(error) = &result
-                && !self.desk().state.is_final()
-            {
-                if is_refusal(error) && matches!(before, State::Paused | State::Failed) {
-                    self.advance(before, "it was refused", Some(&ErrorDocument::from(error)))?;
-                } else {
-                    self.rest(error)?;
-                }
-            }
-            result
-        });
         self.unless_lost(result)?
     }
 
@@ -382,82 +281,6 @@ impl<'a> Runner<'a> {
                 }
             }
         }
-    }
-
-    /// Does what the round was ended for.
-    fn finish(&self, ending: &Ending) -> Result<Outcome> {
-        let what = ending.what;
-        let round = self.stop.child();
-        self.desk().round = round.clone();
-        let mut outcome = Outcome { ended_by: Some(what), ..Outcome::default() };
-        match what {
-            What::Pause => self.advance(State::Paused, "dts pause", None)?,
-            What::Stop => {
-                // A task whose target is gone must be stoppable, too.
-                let remains = match self.job.engine.end(&round) {
-                    Ok(remains) => Some(remains),
-                    Err(error)
-                        if error.is_interrupted()
-                            || matches!(error.kind(), ErrorKind::IllegalState { .. }) =>
-                    {
-                        return Err(error);
-                    }
-                    Err(error) => {
-                        self.console
-                            .note(&format!("what is left on the target could not be looked at: {error}"));
-                        None
-                    }
-                };
-                let document = RemainsDocument::new(self.job.task, remains.as_ref());
-                self.record("stop", &document)?;
-                self.advance(State::Stopped, "stopped for good", None)?;
-                outcome.remains = Some(document);
-            }
-            What::Complete { immediately } => {
-                // What was counted stays: it is the end of the same run.
-                let progress = self.desk().progress.clone();
-                let report = self.patiently(|| self.job.engine.complete(immediately, &round, &progress))?;
-                let document = CompletionDocument::new(self.job.task, immediately, &report);
-                self.desk().target_position.clone_from(&report.target_position);
-                self.record("completion", &document)?;
-                self.advance(State::Completed, "completed", None)?;
-                outcome.completion = Some(document);
-            }
-            What::CutOver | What::RollBack => {
-                let mut wish = CutoverWish::from_json(&ending.payload)?;
-                wish.require_clean_check = self.job.check.mode != CheckMode::None;
-                let say = |line: &str| match ending.request {
-                    Some(id) => {
-                        if let Err(error) = self.desk().store.add_line(id, false, line) {
-                            log::warn!("a line of an answer could not be written: {error}");
-                        }
-                    }
-                    None => self.console.text(line),
-                };
-                let observer = |step: &CutoverStep| say(&cutover::step(step));
-                let is_back = what == What::RollBack;
-                let report = if is_back {
-                    self.job.engine.rollback(&wish, true, &round, &observer)?
-                } else {
-                    self.job.engine.cutover(&wish, true, &round, &observer)?
-                };
-                let document = CutoverDocument::new(self.job.task, is_back, &report);
-                self.desk().target_position.clone_from(&report.target_position);
-                self.record(if is_back { "rollback" } else { "cutover" }, &document)?;
-                outcome.goes_on = is_back || report.reverse;
-                self.desk().progress.set_reverse(report.reverse);
-                if !outcome.goes_on {
-                    self.advance(State::Completed, "cut over", None)?;
-                }
-                outcome.cutover = Some(document);
-            }
-        }
-        Ok(outcome)
-    }
-
-    fn record(&self, kind: &str, document: &impl serde::Serialize) -> Result<()> {
-        let text = serde_json::to_string(document).unwrap_or_default();
-        self.desk().store.add_record(self.job.task, kind, &text)
     }
 
     fn work(&self, goal: Goal) -> Result<Outcome> {

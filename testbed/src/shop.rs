@@ -161,6 +161,12 @@ impl Shop {
         &self.database
     }
 
+    /// Returns whether a user with this password may write to the shop on a server now; nothing is changed.
+    pub fn may_be_written(&self, server: &Server, (user, password): &(String, String)) -> bool {
+        let Ok(mut conn) = server.try_conn(user, password) else { return false };
+        conn.query_drop(format!("DELETE FROM {}.sessions WHERE 1 = 0", self.database)).is_ok()
+    }
+
     /// Counts the rows of all tables.
     ///
     /// # Panics

@@ -101,7 +101,7 @@ fn ask(
             Standing::Asked if stop.is_stopped() || asked.elapsed() > SEEN_WITHIN => {
                 if store.withdraw(id)? {
                     stop.check()?;
-                    return Err(not_seen(question, holder));
+                    return Err(not_seen(holder));
                 }
             }
             Standing::Taken if stop.is_stopped() && !is_cancelled => {
@@ -118,13 +118,11 @@ fn ask(
     }
 }
 
-fn not_seen(question: &Question<'_>, holder: &Holder) -> Error {
+fn not_seen(holder: &Holder) -> Error {
     Error::from(ErrorKind::Timeout { seconds: SEEN_WITHIN.as_secs() }).with_hint(format!(
         "{} works on the task but does not react; nothing was changed. See whether it is suspended (Ctrl-Z) or its disk hangs. \
-         If it must go: kill it, then run `dts {} {}` again.",
-        holder.in_words(),
-        question.kind,
-        question.task
+         If it must go: kill it, then type the same once more.",
+        holder.in_words()
     ))
 }
 

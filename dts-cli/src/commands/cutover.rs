@@ -1,7 +1,6 @@
 //! `dts cutover` and `dts rollback`: the writers go over to the target, and back.
 use dts_core::checker::CheckMode;
 use dts_core::cutover::CutoverStep;
-use dts_core::data::GateKind;
 use dts_core::error::{Error, Result};
 use dts_core::migration::{Action, Migration, State};
 use dts_core::stop::StopToken;
@@ -9,12 +8,13 @@ use serde_json::json;
 
 use super::ask::{self, Asked, Question, ask_or_take};
 use super::validate::read_task_file;
-use crate::args::{CutoverArgs, GateChoice, RollbackArgs};
+use crate::args::{CutoverArgs, HandoverFlags, RollbackArgs};
 use crate::config::account_passwords;
 use crate::engine::{CutoverWish, Engine};
 use crate::exit::ExitStatus;
 use crate::home::Home;
 use crate::output::json::CutoverDocument;
+use crate::output::next_action::shell_word;
 use crate::output::{Console, cutover, ending};
 use crate::runner::{Call, Goal, Job, Runner, Service, What};
 use crate::signals;
@@ -48,20 +48,24 @@ impl Way {
 pub(super) struct HandoverArgs {
     way: Way,
     name: String,
-    gate: Option<GateChoice>,
     wish: CutoverWish,
     abort: bool,
 }
 
 impl HandoverArgs {
-    fn new(way: Way, name: String, gate: Option<GateChoice>, abort: bool, wish: CutoverWish) -> Self {
-        let (kind, hook) = match &gate {
-            Some(GateChoice::ReadOnly) => (GateKind::ReadOnly, None),
-            Some(GateChoice::LockAccounts) => (GateKind::LockAccounts, None),
-            Some(GateChoice::Hook(command)) => (GateKind::Hook, Some(command.clone())),
-            Some(GateChoice::None) | None => (GateKind::None, None),
+    fn new(way: Way, flags: HandoverFlags, wish: CutoverWish) -> Self {
+        let (gate, hook) = flags.gate.unzip();
+        let wish = CutoverWish {
+            gate,
+            hook: hook.flatten(),
+            open_hook: flags.open_hook,
+            dry_run: flags.dry_run,
+            max_lag_seconds: flags.max_lag,
+            patience_seconds: flags.patience,
+            keep: flags.keep,
+            ..wish
         };
-        HandoverArgs { way, name, gate, abort, wish: CutoverWish { gate: kind, hook, ..wish } }
+        HandoverArgs { way, name: flags.name, wish, abort: flags.abort }
     }
 }
 
@@ -70,39 +74,19 @@ impl TryFrom<CutoverArgs> for HandoverArgs {
 
     fn try_from(args: CutoverArgs) -> Result<Self> {
         let wish = CutoverWish {
-            gate: GateKind::None,
-            hook: None,
-            open_hook: args.open_hook,
             reverse: args.reverse,
-            require_clean_check: false,
-            dry_run: args.dry_run,
-            max_lag_seconds: args.max_lag,
-            patience_seconds: args.patience,
-            keep: args.keep,
             // The process that works on the task may be in another folder. The file travels by its name, never by what is in it.
             passwords: args.passwords.as_deref().map(account_passwords::absolute).transpose()?,
             ignore_accounts: args.ignore_accounts,
+            ..CutoverWish::default()
         };
-        Ok(HandoverArgs::new(Way::There, args.name, args.gate, args.abort, wish))
+        Ok(HandoverArgs::new(Way::There, args.flags, wish))
     }
 }
 
 impl From<RollbackArgs> for HandoverArgs {
     fn from(args: RollbackArgs) -> Self {
-        let wish = CutoverWish {
-            gate: GateKind::None,
-            hook: None,
-            open_hook: args.open_hook,
-            reverse: false,
-            require_clean_check: false,
-            dry_run: args.dry_run,
-            max_lag_seconds: args.max_lag,
-            patience_seconds: args.patience,
-            keep: args.keep,
-            passwords: None,
-            ignore_accounts: false,
-        };
-        HandoverArgs::new(Way::Back, args.name, args.gate, args.abort, wish)
+        HandoverArgs::new(Way::Back, args.flags, CutoverWish::default())
     }
 }
 
@@ -115,9 +99,6 @@ pub(super) fn execute(args: &HandoverArgs, home: &Home, console: &Console) -> Re
     store.get(name)?;
     if args.abort {
         return abort(args, store, home, console, &stop);
-    }
-    if args.gate.is_none() {
-        return Err(Error::internal("a hand-over without a gate"));
     }
     let question = Question {
         task: name,
@@ -162,17 +143,19 @@ pub(super) fn execute(args: &HandoverArgs, home: &Home, console: &Console) -> Re
     ));
     let ended = runner.run(Goal::StayInSync);
     drop(runner);
-    console.document(&answer.document);
-    match ended {
+    let status = match ended {
         Ok(outcome) if outcome.ended_by != Some(What::Pause) => {
             let state = Store::open(home)?.get(name)?.state;
             console.text(&ending::answer(name, state, &outcome).1);
-            Ok(ExitStatus::Done)
+            ExitStatus::Done
         }
-        Ok(_) => Ok(ExitStatus::Interrupted),
-        Err(error) if error.is_interrupted() => Ok(ExitStatus::Interrupted),
-        Err(error) => Err(error),
-    }
+        Ok(_) => ExitStatus::Interrupted,
+        Err(error) if error.is_interrupted() => ExitStatus::Interrupted,
+        // The error is the document then: there is one only. What the cut-over did is in the report.
+        Err(error) => return Err(error),
+    };
+    console.document(&answer.document);
+    Ok(status)
 }
 
 /// Takes back a hand-over whose process died.
@@ -199,8 +182,9 @@ fn abort(
     drop(lease);
     let side = if way == Way::There { "source" } else { "target" };
     let text = format!(
-        "{name}: the {} was taken back; applications write on the {side}.\nnext: dts run or dts resume {name}",
-        way.name()
+        "{name}: the {} was taken back; applications write on the {side}.\nnext: dts run {} here, or dts resume {name} for a worker",
+        way.name(),
+        shell_word(&task.file)
     );
     Ok(ask::print(&Answer::done(json!({ "task": name, "taken_back": true }), text), console))
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use dts_core::checker::{CheckReport, Conclusion};
+use dts_core::checker::{CheckProgress, CheckReport};
+use dts_core::data::GateKind;
 use dts_core::error::{Error, ErrorKind, Result};
 use dts_core::migration::Migration;
 use dts_core::stop::StopToken;
@@ -16,18 +17,23 @@ use super::report::write_page;
 use super::validate::exit_status;
 use crate::args::DemoArgs;
 use crate::config::TaskFile;
+use crate::engine::CutoverWish;
 use crate::exit::ExitStatus;
 use crate::home::Home;
 use crate::output::demo::{self, DemoDocument};
 use crate::output::json::{CheckDocument, StatusDocument, ValidationDocument};
 use crate::output::report::ReportDocument;
 use crate::output::{Console, check, status, validation};
-use crate::runner::{Goal, Job, Outcome, Runner};
+use crate::runner::{Goal, Job, Outcome, Runner, What};
 use crate::signals;
 use crate::store::Store;
 
 /// The account of dts on both servers.
 const ACCOUNT: &str = "dts";
+/// The account of the application, on both servers.
+const APPLICATION: &str = "shop_app";
+/// How far the target may be behind when the cut-over begins, and how long sessions may take to end.
+const PATIENCE_SECONDS: u64 = 30;
 /// The task's name.
 const TASK: &str = "demo";
 
@@ -80,7 +86,8 @@ fn play(args: &DemoArgs, kept: &Home, console: &Console, stop: &StopToken) -> Re
     store.enter(&file)?;
 
     story.tell("an application begins to write on the source: up to 200 transactions a second");
-    let options = WriterOptions { seed, ..WriterOptions::default() };
+    let account = (APPLICATION.to_owned(), stage.password.clone());
+    let options = WriterOptions { seed, account: Some(account.clone()), ..WriterOptions::default() };
     let writer = Writer::start(&stage.source, &stage.shop, &options);
 
     let lease = store.take_lease(TASK, "demo", stop)?;
@@ -100,16 +107,28 @@ fn play(args: &DemoArgs, kept: &Home, console: &Console, stop: &StopToken) -> Re
     let live = checked(&moved)?;
     story.tell(&format!("in sync; live {}", check::in_one_line(live)));
 
-    let written = writer.stop();
-    story.tell(&format!("the application has stopped after {}", demo::written(&written)));
-    let catching_up = Instant::now();
+    story.tell("cutting over, while the application goes on writing: its account is locked, the rest applied, the target opened");
     let lease = store.take_lease(TASK, "demo", stop)?;
     let runner = Runner::new(Job::new(&file, &migration), store.reopen()?, lease, console, stop)?;
-    let last = runner.run(Goal::Synced)?;
+    let wish = CutoverWish {
+        gate: Some(GateKind::LockAccounts),
+        max_lag_seconds: PATIENCE_SECONDS,
+        patience_seconds: PATIENCE_SECONDS,
+        ..CutoverWish::default()
+    };
+    let over = runner.hand_over(What::CutOver, &wish)?;
     drop(runner);
-    let caught_up = last.report.as_ref().map_or_else(|| catching_up.elapsed(), |report| report.elapsed);
-    let at_rest = checked(&last)?;
-    story.tell(&format!("caught up; {}", check::in_one_line(at_rest)));
+    let written = writer.stop();
+    let over = over.cutover.ok_or_else(|| Error::internal("the demo's cut-over left no record"))?;
+    story.tell(&format!("the application had {} acknowledged", demo::written(&written)));
+    let moved_over = [&stage.source, &stage.target].map(|server| stage.shop.may_be_written(server, &account))
+        == [false, true];
+
+    let at_rest = migration.check(file.check.clone(), false, stop, &CheckProgress::new())?;
+    let final_check = CheckDocument::from(&at_rest);
+    let text = serde_json::to_string(&final_check).unwrap_or_default();
+    store.add_comparison(TASK, final_check.conclusion, &text)?;
+    story.tell(&format!("both at rest; {}", check::in_one_line(&at_rest)));
 
     story.tell("comparing once more, byte by byte, with a reader that shares no code with dts");
     let database = stage.shop.database();
@@ -124,9 +143,10 @@ fn play(args: &DemoArgs, kept: &Home, console: &Console, stop: &StopToken) -> Re
         rows,
         copy: demo::Copy::of(&copied),
         application: demo::Application::of(&written),
-        caught_up_in_seconds: caught_up.as_secs_f64(),
+        write_stop_seconds: over.write_stop_seconds,
+        moved_over,
         live_check: CheckDocument::from(live),
-        final_check: CheckDocument::from(at_rest),
+        final_check,
         differences,
         report: report.display().to_string(),
         seconds: story.begun.elapsed().as_secs_f64(),
@@ -136,9 +156,7 @@ fn play(args: &DemoArgs, kept: &Home, console: &Console, stop: &StopToken) -> Re
     if args.keep {
         keep(&stage, console, stop);
     }
-    let is_same = |report: &CheckReport| report.conclusion == Conclusion::Same;
-    let proved = document.differences.is_empty() && is_same(live) && is_same(at_rest);
-    Ok(if proved { ExitStatus::Done } else { ExitStatus::Findings })
+    Ok(if document.is_proved() { ExitStatus::Done } else { ExitStatus::Findings })
 }
 
 fn set_up(rows: u64, seed: u64, story: &Story<'_>) -> Result<Stage> {
@@ -168,6 +186,11 @@ fn set_up(rows: u64, seed: u64, story: &Story<'_>) -> Result<Stage> {
     let password = format!("demo-{}-{seed}", std::process::id());
     source.create_account(ACCOUNT, &password, &SOURCE_GRANTS);
     target.create_account(ACCOUNT, &password, &TARGET_GRANTS);
+    // What the cut-over needs besides: it locks an account and ends its sessions, and opens a target that was closed until then.
+    source.exec(&format!("GRANT CREATE USER, SUPER ON *.* TO {ACCOUNT}"));
+    target.exec(&format!(
+        "GRANT SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN ON *.* TO {ACCOUNT}; SET GLOBAL read_only = 1"
+    ));
     story.tell(&format!(
         "source 127.0.0.1:{} ({}), target 127.0.0.1:{} ({})",
         source.port(),
@@ -177,6 +200,9 @@ fn set_up(rows: u64, seed: u64, story: &Story<'_>) -> Result<Stage> {
     ));
     story.tell(&format!("filling a shop with awkward data (seed {seed})"));
     let shop = Shop::create(&source, &ShopOptions { rows, seed, ..ShopOptions::default() });
+    for server in [&source, &target] {
+        server.create_account(APPLICATION, &password, &[&format!("ALL PRIVILEGES ON {}.*", shop.database())]);
+    }
     let rows = shop.row_count(&source);
     story.tell(&format!("the shop has {}", crate::output::format::counted(rows, "row")));
     Ok(Stage { source, target, shop, rows, password })

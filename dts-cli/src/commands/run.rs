@@ -33,9 +33,7 @@ pub(super) fn execute(args: &RunArgs, home: &Home, console: &Console) -> Result<
     let migration = Migration::new(options);
     let mut reader = store.reopen()?;
     let runner = Runner::new(Job::new(&file, &migration), store, lease, console, &stop)?;
-    // What is looked at before a copy does not hold for the way back; that was proven by the cut-over.
-    if !migration.is_reversed(&stop).unwrap_or(false) {
-        let report = runner.validate()?;
+    if let Some(report) = runner.make_ready()? {
         console.text(&validation::brief(&report, console.has_color()));
         if exit_status(&report) != ExitStatus::Done {
             console.document(&ValidationDocument::from(&report));

@@ -15,7 +15,8 @@ use crate::runner::{Job, Runner};
 use crate::signals;
 use crate::store::Store;
 
-/// Validates and prints every item. Nothing is changed on either server.
+/// Validates and prints every item. Nothing is changed on the source; on the target the structure is tried in scratch databases, which
+/// are dropped again.
 pub(super) fn execute(args: &ValidateArgs, home: &Home, console: &Console) -> Result<ExitStatus> {
     let file = read_task_file(&args.file, home, console)?;
     let mut store = Store::open(home)?;

@@ -239,13 +239,11 @@ fn work(
     let migration = Migration::new(options);
     let runner = Runner::new(Job::new(&file, &migration), store.reopen()?, lease, console, &shop.stop)?
         .telling_when_in_sync(synced.clone());
-    // What is looked at before a copy does not hold for the way back.
-    if !migration.is_reversed(&shop.stop).unwrap_or(false) {
-        let report = runner.validate()?;
-        if exit_status(&report) != ExitStatus::Done {
-            console.text(&validation::brief(&report, console.has_color()));
-            return Ok(ExitStatus::Findings);
-        }
+    if let Some(report) = runner.make_ready()?
+        && exit_status(&report) != ExitStatus::Done
+    {
+        console.text(&validation::brief(&report, console.has_color()));
+        return Ok(ExitStatus::Findings);
     }
     let outcome = runner.run(Goal::StayInSync)?;
     if let (Some(report), None) = (&outcome.report, outcome.ended_by) {

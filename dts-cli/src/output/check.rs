@@ -3,7 +3,7 @@ use dts_core::checker::{
     CheckReport, Conclusion, StructureDifference, StructureReport, TableCheck, WritersReport,
 };
 
-use super::format::{count, counted};
+use super::format::{count, counted, counted_as};
 use super::json::{check_mode, conclusion, difference_kind};
 use super::table::{Tone, cell, render, table};
 
@@ -72,7 +72,7 @@ pub(crate) fn in_one_line(report: &CheckReport) -> String {
     if let Some(structure) = &report.structure {
         facts.push(match structure.differences.len() {
             0 => "structure same".to_owned(),
-            count => counted(count as u64, "difference of structure"),
+            count => counted_as(count as u64, "difference of structure", "differences of structure"),
         });
     }
     if let Some(writers) = report.target_writers.as_ref().filter(|writers| writers.transactions > 0) {

@@ -17,10 +17,11 @@ pub(crate) fn step(step: &CutoverStep) -> String {
 /// Returns how it ended and what is next.
 pub(crate) fn done(document: &CutoverDocument) -> String {
     let task = &document.task;
-    let (command, opened, closed) =
-        if document.back { ("rollback", "source", "target") } else { ("cutover", "target", "source") };
+    let (opened, closed) = if document.back { ("source", "target") } else { ("target", "source") };
     if document.dry_run {
-        return format!("{task}: nothing was changed. Next: dts {command} {task} without --dry-run");
+        let gate = if document.back { "" } else { " --gate GATE" };
+        let command = if document.back { "rollback" } else { "cutover" };
+        return format!("{task}: nothing was changed. Next: dts {command} {task}{gate}");
     }
     let mut text = format!("{task}: the {opened} is open");
     match document.write_stop_seconds {
@@ -36,7 +37,7 @@ pub(crate) fn done(document: &CutoverDocument) -> String {
     text.push_str(&match (document.back, document.reverse) {
         (true, _) => format!(
             "\nnext: start the application against the source; the target stays closed and follows it again as long as the task runs \
-             (dts run, dts resume {task})"
+             (one that rests goes on with: dts resume {task})"
         ),
         (false, true) => format!(
             "\nnext: start the application against the target; the source stays closed and follows it as long as the task runs. \
@@ -45,4 +46,29 @@ pub(crate) fn done(document: &CutoverDocument) -> String {
         (false, false) => "\nnext: start the application against the target; the source stays closed".to_owned(),
     });
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use dts_core::cutover::CutoverReport;
+
+    use super::*;
+    use crate::args::assert_can_be_typed;
+
+    #[test]
+    fn what_is_next_can_be_typed() {
+        for (back, reverse, dry_run) in [
+            (false, false, false),
+            (false, true, false),
+            (true, false, false),
+            (false, true, true),
+            (true, false, true),
+        ] {
+            let mut report = CutoverReport::default();
+            (report.reverse, report.dry_run) = (reverse, dry_run);
+            let text = done(&CutoverDocument::new("shop", back, &report));
+            assert!(text.contains("dts ") || (!back && !reverse && !dry_run), "{text}");
+            assert_can_be_typed(&text);
+        }
+    }
 }

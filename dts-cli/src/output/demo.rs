@@ -18,13 +18,29 @@ pub(crate) struct DemoDocument {
     pub(crate) rows: u64,
     pub(crate) copy: Copy,
     pub(crate) application: Application,
-    pub(crate) caught_up_in_seconds: f64,
+    /// From the first refused write on the source until the target was open.
+    pub(crate) write_stop_seconds: Option<f64>,
+    /// The application is refused on the source and may write on the target.
+    pub(crate) moved_over: bool,
     pub(crate) live_check: CheckDocument,
     pub(crate) final_check: CheckDocument,
     pub(crate) differences: Vec<String>,
     /// Where the report's page is.
     pub(crate) report: String,
     pub(crate) seconds: f64,
+}
+
+impl DemoDocument {
+    /// Returns whether both sides are the same and the application went over.
+    pub(crate) fn is_proved(&self) -> bool {
+        self.is_equal() && self.moved_over
+    }
+
+    fn is_equal(&self) -> bool {
+        self.differences.is_empty()
+            && self.live_check.conclusion == "same"
+            && self.final_check.conclusion == "same"
+    }
 }
 
 /// The full load.
@@ -91,10 +107,17 @@ pub(crate) fn written(report: &WriterReport) -> String {
 pub(crate) fn summary(document: &DemoDocument, color: bool) -> String {
     let seconds = |seconds: f64| duration(Duration::try_from_secs_f64(seconds).unwrap_or_default());
     let (copy, application) = (&document.copy, &document.application);
-    let is_equal = document.differences.is_empty()
-        && document.live_check.conclusion == "same"
-        && document.final_check.conclusion == "same";
     let (green, red, plain) = if color { ("\x1b[1;32m", "\x1b[1;31m", "\x1b[0m") } else { ("", "", "") };
+    let is_equal = document.is_equal();
+    let over = match (document.moved_over, document.write_stop_seconds) {
+        (true, Some(seconds)) => format!(
+            "writes stopped for {seconds:.3} s; now the source refuses the application and the target takes it"
+        ),
+        (true, None) => "the source refuses the application and the target takes it".to_owned(),
+        (false, _) => format!(
+            "{red}NOT DONE{plain}: the application was not refused on the source, or the target does not take it"
+        ),
+    };
     let verdict = if is_equal {
         format!(
             "{green}EQUAL{plain}: {} on both sides, by digests in the servers and byte by byte",
@@ -109,7 +132,7 @@ pub(crate) fn summary(document: &DemoDocument, color: bool) -> String {
   copy         {} of {}, {} in {} ({} rows/s)
   meanwhile    {} committed, {} written; every one of them arrived
   live check   {} over {}, while the application was writing
-  caught up    {} after the application stopped
+  cut-over     {over}
   proof        {verdict}
   time         {} in all (seed {})
   report       {}
@@ -125,7 +148,6 @@ pub(crate) fn summary(document: &DemoDocument, color: bool) -> String {
         counted(application.rows, "row"),
         document.live_check.conclusion,
         counted(document.live_check.rows_compared, "row"),
-        seconds(document.caught_up_in_seconds),
         seconds(document.seconds),
         document.seed,
         document.report,

@@ -3,7 +3,7 @@ use dts_core::migration::State;
 use serde_json::{Value, json};
 
 use super::cutover;
-use super::format::{counted, duration};
+use super::format::{counted, counted_as, duration};
 use super::json::{CompletionDocument, RemainsDocument};
 use crate::runner::Outcome;
 
@@ -100,7 +100,7 @@ pub(crate) fn stopped(document: &RemainsDocument) -> String {
             "    table {} ({}, {})\n",
             table.table,
             table.state,
-            counted(table.rows, "row copied").replace("row copieds", "rows copied")
+            counted_as(table.rows, "row copied", "rows copied")
         ));
     }
     for object in document.objects.iter().take(SHOWN) {

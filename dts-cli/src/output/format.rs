@@ -19,6 +19,11 @@ pub(crate) fn counted(number: u64, word: &str) -> String {
     format!("{} {word}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
+/// As [`counted`], for words whose plural is not made with an `s` at the end.
+pub(crate) fn counted_as(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
 /// Returns a size in the unit that leaves one to four digits before the point.
 pub(crate) fn bytes(number: u64) -> String {
     #[allow(clippy::cast_precision_loss, reason = "one digit after the point is shown")]
@@ -75,6 +80,8 @@ mod tests {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(counted(1, "row"), "1 row");
         assert_eq!(counted(2000, "row"), "2,000 rows");
+        assert_eq!(counted_as(1, "row copied", "rows copied"), "1 row copied");
+        assert_eq!(counted_as(0, "row copied", "rows copied"), "0 rows copied");
         assert_eq!(per_second(1234.5), "1,235/s");
     }
 

@@ -4,7 +4,6 @@ use std::path::Path;
 use dts_core::migration::State;
 
 use super::json::StatusDocument;
-use crate::args;
 use crate::store::Task;
 
 /// Returns what to do next about a task. `conclusion` is that of its last comparison.
@@ -56,10 +55,7 @@ fn in_sync(name: &str, document: &StatusDocument, conclusion: Option<&str>) -> S
             "in sync{lag}, but the last check found differences. Look again: dts check {name} --mode full"
         );
     }
-    if args::has_command("cutover") {
-        return format!("in sync{lag}. Next: dts cutover {name} or dts complete {name}");
-    }
-    format!("in sync{lag}. Next: stop the writers on the source, then dts complete {name}")
+    format!("in sync{lag}. Next: dts cutover {name} --gate GATE or dts complete {name}")
 }
 
 /// Returns a path as it can be typed in a shell.
@@ -72,6 +68,7 @@ pub(crate) fn shell_word(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::assert_can_be_typed;
     use crate::config::Settings;
 
     #[test]
@@ -89,15 +86,13 @@ mod tests {
                 queue_number: None,
                 settings: Settings::default(),
             };
-            for conclusion in [None, Some("same"), Some("different")] {
-                let action = next_action(&task, &StatusDocument::default(), conclusion);
-                let commands: Vec<&str> = action
-                    .split("dts ")
-                    .skip(1)
-                    .filter_map(|rest| rest.split([' ', ';', ',']).next())
-                    .collect();
-                assert!(commands.iter().all(|command| args::has_command(command)), "{state}: {action}");
-                assert!(!commands.is_empty() || action.starts_with("wait"), "{state}: {action}");
+            for (conclusion, reverse) in
+                [(None, false), (Some("same"), false), (Some("different"), false), (None, true)]
+            {
+                let document = StatusDocument { reverse, ..StatusDocument::default() };
+                let action = next_action(&task, &document, conclusion);
+                assert_can_be_typed(&action);
+                assert!(action.contains("dts ") || action.starts_with("wait"), "{state}: {action}");
             }
         }
     }

@@ -6,12 +6,11 @@ use dts_core::migration::{Action, State};
 use dts_core::progress::{CopyFacts, ProgressSnapshot, Step, StepProgress, StepState};
 use jiff::Timestamp;
 
-use super::format::{bytes, count, duration, per_second};
+use super::format::{bytes, count, counted, duration, per_second};
 use super::json::{ApplyDocument, CopyDocument, StatusDocument, StepDocument, TableDocument};
 use super::next_action::next_action;
 use super::progress::View;
 use super::table::{Tone, cell, render, table};
-use crate::args;
 use crate::store::Task;
 
 /// Returns the document of a task: what its process wrote last, under the state that the store knows.
@@ -39,20 +38,12 @@ pub(crate) fn document(task: &Task, conclusion: Option<&str>) -> StatusDocument 
             now.name().clone_into(&mut step.state);
         }
     }
-    document.allowed_actions = task
-        .state
-        .allowed_actions()
-        .iter()
-        .map(|action| action.name())
-        .filter(|name| args::has_command(name))
-        .map(ToOwned::to_owned)
-        .collect();
+    document.allowed_actions =
+        task.state.allowed_actions().iter().map(|action| action.name().to_owned()).collect();
     if task.state == State::Running && document.step.as_deref() == Some(Step::InSync.name()) {
         // Behind for a moment: these begin with catching up.
-        let ends = [Action::Cutover, Action::Rollback, Action::Complete].map(Action::name);
-        document
-            .allowed_actions
-            .extend(ends.into_iter().filter(|name| args::has_command(name)).map(ToOwned::to_owned));
+        let ends = [Action::Cutover, Action::Rollback, Action::Complete];
+        document.allowed_actions.extend(ends.map(|action| action.name().to_owned()));
     }
     // After a cut-over with a reverse channel there is another way to go.
     let impossible: &[Action] =
@@ -104,17 +95,17 @@ pub(crate) fn one(task: &Task, document: &StatusDocument, color: bool) -> String
     let apply = &document.apply;
     if apply.row_events > 0 {
         let mut text = format!(
-            "{} transactions, {} row events, {} of {} workers busy",
-            count(apply.transactions),
-            count(apply.row_events),
+            "{}, {}, {} of {} busy",
+            counted(apply.transactions, "transaction"),
+            counted(apply.row_events, "row event"),
             apply.workers_busy,
-            apply.workers
+            counted(apply.workers, "worker")
         );
         if let Some(ratio) = apply.compaction_ratio {
             text.push_str(&format!(", {ratio:.1} events a row written"));
         }
         if apply.conflicts > 0 {
-            text.push_str(&format!(", {} conflicts", apply.conflicts));
+            text.push_str(&format!(", {}", counted(apply.conflicts, "conflict")));
         }
         line("apply", text);
     }
@@ -124,7 +115,11 @@ pub(crate) fn one(task: &Task, document: &StatusDocument, color: bool) -> String
     if document.divergences > 0 {
         line(
             "divergences",
-            format!("{} changes did not fit the target; run dts check", document.divergences),
+            format!(
+                "{} did not fit the target; run dts check {}",
+                counted(document.divergences, "change"),
+                document.name
+            ),
         );
     }
     for (name, position) in [

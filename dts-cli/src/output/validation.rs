@@ -53,7 +53,7 @@ pub(crate) fn brief(report: &ValidationReport, color: bool) -> String {
 
 fn of(items: Vec<&Item>, report: &ValidationReport, color: bool) -> String {
     let details: String = items.iter().copied().map(details).collect();
-    format!("{}\n\n{details}{}\n", rows(&items, color), conclusion(report))
+    format!("{}\n\n{details}{}{}\n", rows(&items, color), blocked(&items), conclusion(report))
 }
 
 fn rows(items: &[&Item], color: bool) -> String {
@@ -95,6 +95,21 @@ fn details(item: &Item) -> String {
     text
 }
 
+/// Returns why items could not be looked at: each reason once, as most are blocked by the same one.
+fn blocked(items: &[&Item]) -> String {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for item in items.iter().filter(|item| item.result == ItemResult::Blocked) {
+        match reasons.iter_mut().find(|(reason, _)| *reason == item.message) {
+            Some((_, ids)) => ids.push(item.id.to_owned()),
+            None => reasons.push((&item.message, vec![item.id.to_owned()])),
+        }
+    }
+    reasons
+        .iter()
+        .map(|(reason, ids)| format!("blocked {}: {}\n\n", some_of(ids), reason.replace('\n', "\n    ")))
+        .collect()
+}
+
 /// Returns the first few names and how many more there are.
 fn some_of(names: &[String]) -> String {
     const SHOWN: usize = 8;
@@ -110,7 +125,7 @@ pub(crate) fn conclusion(report: &ValidationReport) -> String {
     let number = |result| report.items.iter().filter(|item| item.result == result).count();
     let counts = [
         (ItemResult::Fail, "failed"),
-        (ItemResult::Blocked, "blocked by a failed one"),
+        (ItemResult::Blocked, "blocked"),
         (ItemResult::Warn, "warned"),
         (ItemResult::Ignored, "ignored"),
         (ItemResult::Pass, "passed"),
@@ -122,4 +137,30 @@ pub(crate) fn conclusion(report: &ValidationReport) -> String {
         .map(|(number, word)| format!("{number} {word}"))
         .collect();
     format!("validation: {} ({} items: {})", report.result(), report.items.len(), counts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_why_an_item_was_blocked() {
+        let text = String::new;
+        let item = |id, message: &str| Item {
+            id,
+            group: "binlog",
+            result: ItemResult::Blocked,
+            expected: text(),
+            actual: text(),
+            message: message.to_owned(),
+            fix: text(),
+            objects: Vec::new(),
+        };
+        let mut report = ValidationReport::default();
+        report.items = vec![item("a", "no answer"), item("b", "lost privilege"), item("c", "no answer")];
+        let shown = brief(&report, false);
+        for part in ["blocked a, c: no answer\n", "blocked b: lost privilege\n", "(3 items: 3 blocked)"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+    }
 }

@@ -2,16 +2,17 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dts_core::progress::{Step, StepState};
-use dts_core::validator::Item;
-
 use dts_core::cutover::{CutoverReport, CutoverStep};
 use dts_core::data::GateKind;
 use dts_core::error::{Error, Side};
 use dts_core::migration::{CompletionReport, Remains};
+use dts_core::progress::{Step, StepState};
+use dts_core::validator::{Item, ItemResult, ValidationReport};
+use serde_json::{Value, json};
 
 use super::*;
 use crate::args::Args;
+use crate::engine::CutoverWish;
 use crate::exit::ExitStatus;
 use crate::home::Home;
 use crate::output::json::StatusDocument;
@@ -24,6 +25,7 @@ type Run = Box<dyn FnOnce(&StopToken, &Progress) -> Result<RunReport> + Send>;
 #[derive(Default)]
 struct Scripted {
     validations: Mutex<Vec<Result<ItemResult>>>,
+    reversed: Mutex<Vec<Result<bool>>>,
     runs: Mutex<Vec<Run>>,
     asked: Mutex<Vec<Until>>,
     completions: Mutex<Vec<Result<CompletionReport>>>,
@@ -34,6 +36,11 @@ struct Scripted {
 impl Scripted {
     fn validates(self, result: Result<ItemResult>) -> Self {
         lock(&self.validations).push(result);
+        self
+    }
+
+    fn goes_back(self, result: Result<bool>) -> Self {
+        lock(&self.reversed).push(result);
         self
     }
 
@@ -93,6 +100,10 @@ impl Engine for Scripted {
             objects: Vec::new(),
         });
         Ok(report)
+    }
+
+    fn is_reversed(&self, _: &StopToken) -> Result<bool> {
+        lock(&self.reversed).remove(0)
     }
 
     fn run(&self, until: Until, stop: &StopToken, progress: &Progress) -> Result<RunReport> {
@@ -469,19 +480,8 @@ fn a_cut_over_ends_the_task_or_leaves_it_syncing() {
     let left = Error::from(ErrorKind::CutOver { why: "sessions are left".into() }).in_stage(Stage::CutOver);
     let engine =
         pass().stays_in_sync().cuts_over(Err(left)).stays_in_sync().cuts_over(Ok(CutoverReport::default()));
-    let wish = CutoverWish {
-        gate: GateKind::Hook,
-        hook: Some("true".into()),
-        open_hook: None,
-        reverse: false,
-        require_clean_check: false,
-        dry_run: false,
-        max_lag_seconds: 1,
-        patience_seconds: 1,
-        keep: Vec::new(),
-        passwords: None,
-        ignore_accounts: false,
-    };
+    let wish =
+        CutoverWish { gate: Some(GateKind::Hook), hook: Some("true".into()), ..CutoverWish::default() };
     let (outcome, (refused, done)) = place.during(&engine, || {
         let refused = place.ask("cutover", &json!(wish));
         place.wait_for(State::ReadyToComplete);
@@ -508,19 +508,7 @@ fn a_reverse_channel_goes_on_where_the_task_ran() {
         .rolls_back(Ok(CutoverReport::default()))
         .stays_in_sync()
         .completes(Ok(CompletionReport::default()));
-    let wish = CutoverWish {
-        gate: GateKind::ReadOnly,
-        hook: None,
-        open_hook: None,
-        reverse: true,
-        require_clean_check: false,
-        dry_run: false,
-        max_lag_seconds: 1,
-        patience_seconds: 1,
-        keep: Vec::new(),
-        passwords: None,
-        ignore_accounts: false,
-    };
+    let wish = CutoverWish { gate: Some(GateKind::ReadOnly), reverse: true, ..CutoverWish::default() };
     let (outcome, (there, back, done)) = place.during(&engine, || {
         let there = place.ask("cutover", &json!(wish));
         place.wait_for(State::ReadyToComplete);
@@ -534,6 +522,61 @@ fn a_reverse_channel_goes_on_where_the_task_ran() {
     assert_eq!(outcome.unwrap().ended_by, Some(What::Complete { immediately: false }));
     assert_eq!(place.state(), State::Completed);
     assert_eq!(lock(&engine.asked).len(), 3);
+}
+
+/// A target that is away for a moment must not bring a task on the way back into a state that it cannot leave.
+#[test]
+fn a_reverse_channel_survives_a_target_that_cannot_be_asked() {
+    let place = Place::new("full-and-incremental");
+    place.store().enter(&place.file).unwrap();
+    let status = StatusDocument { reverse: true, ..StatusDocument::default() };
+    for state in [State::Validating, State::Validated, State::Running, State::Paused] {
+        place.store().advance("shop", state, "", None).unwrap();
+    }
+    place.store().write_status("shop", &serde_json::to_string(&status).unwrap()).unwrap();
+
+    // It is tried as long as everything is, and then rests so that it can go on.
+    let engine = Scripted::default().goes_back(Err(lost().into()));
+    let engine = (0..4).fold(engine, |engine, _| engine.fails(lost));
+    let runner = place.runner(&engine);
+    assert!(runner.make_ready().unwrap().is_none(), "nothing is validated");
+    assert!(runner.run(Goal::StayInSync).is_err());
+    drop(runner);
+    assert_eq!(place.state(), State::Failed);
+    assert!(place.status().reverse, "it is still on the way back");
+
+    let engine = Scripted::default().goes_back(Ok(true)).succeeds();
+    let runner = place.runner(&engine);
+    assert!(runner.make_ready().unwrap().is_none());
+    runner.run(Goal::Synced).unwrap();
+}
+
+/// A validation of a task on the way back, which had to fail, does not keep it from going on; nor does a home that is new to it.
+#[test]
+fn a_reverse_channel_goes_on_after_a_validation_that_failed() {
+    for has_failed in [false, true] {
+        let place = Place::new("full-and-incremental");
+        let engine = Scripted::default().validates(Ok(ItemResult::Fail)).goes_back(Ok(true)).succeeds();
+        let runner = place.runner(&engine);
+        if has_failed {
+            runner.validate().unwrap();
+            assert_eq!(place.state(), State::ValidationFailed);
+        }
+        assert!(runner.make_ready().unwrap().is_none());
+        runner.run(Goal::Synced).unwrap();
+        assert_eq!(place.state(), State::Paused);
+    }
+}
+
+#[test]
+fn a_task_on_its_way_there_is_validated() {
+    for asked in [Ok(false), Err(lost().into())] {
+        let place = Place::new("full-and-incremental");
+        let engine = Scripted::default().goes_back(asked).validates(Ok(ItemResult::Fail));
+        let report = place.runner(&engine).make_ready().unwrap().unwrap();
+        assert_eq!(report.result(), ItemResult::Fail);
+        assert_eq!(place.state(), State::ValidationFailed);
+    }
 }
 
 #[test]

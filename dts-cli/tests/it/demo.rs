@@ -10,12 +10,15 @@ fn the_demo_proves_what_it_moved_and_leaves_its_report() {
     assert_eq!(document["live_check"]["conclusion"], "same");
     assert_eq!(document["final_check"]["conclusion"], "same");
     assert_eq!(document["differences"], serde_json::json!([]));
+    assert_eq!(document["moved_over"], true, "{document}");
+    assert!(document["write_stop_seconds"].as_f64() > Some(0.0), "{document}");
     assert!(document["application"]["transactions"].as_u64() > Some(0), "{document}");
     let left: Vec<_> =
         std::fs::read_dir(dts.path("home")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["reports"], "the demo has a home of its own");
     let page = std::fs::read_to_string(document["report"].as_str().unwrap()).unwrap();
     assert!(page.contains("<section id=\"tables\">") && page.contains("shop."), "{document}");
+    assert!(page.contains("Cut over at") && !page.contains("was not cut over"), "{document}");
 }
 
 #[test]

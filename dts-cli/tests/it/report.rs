@@ -230,7 +230,7 @@ fn a_report_of_what_another_version_wrote_is_made_all_the_same() {
         INSERT INTO transition (task, at, from_state, to_state, reason) VALUES
           ('old', 'no time', 'created', 'validating', '<img src=x>'), ('old', '', 'validating', 'a new state', 'é');
         INSERT INTO record (task, at, kind, document) VALUES
-          ('old', 'x', 'cutover', '{\"steps\":\"not a list\"}'), ('old', 'x', 'rollback', '{\"a\":[1,2]}'), ('old', 'x', 'y', 'no JSON <i>');
+          ('old', 'x', 'cutover', '{\"steps\":\"not a list\"}'), ('old', 'x', 'rollback', '{\"steps\":\"not a list\"}'), ('old', 'x', 'y', 'no JSON <i>');
         INSERT INTO comparison (task, at, conclusion, document) VALUES ('old', 'x', 'same', '[]');
         INSERT INTO validation (task, at, content_hash, result, document) VALUES ('old', 'x', 'h', 'warn', '{}');
         INSERT INTO sample (task, at, rows_done, bytes_done, transactions_applied, rows_per_second, spool_bytes)

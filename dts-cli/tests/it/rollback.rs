@@ -68,8 +68,12 @@ fn the_application_goes_and_comes_back_from_another_shell() {
     assert!(refused.code != 0 && refused.err.contains("rollback"), "{refused:?}");
 
     let application = Application::start(&pair.target);
-    let dry = dts.run(&["rollback", "shop", GATE[0], GATE[1], "--dry-run"]).ends_with(0);
-    assert!(dry.out.contains("'app'@'%'") && dry.out.contains("nothing was changed"), "{dry:?}");
+    // The gate that was not named is that of the cut-over.
+    let dry = dts.run(&["rollback", "shop", "--dry-run"]).ends_with(0);
+    assert!(dry.out.contains("gate: lock-accounts") && dry.out.contains("'app'@'%'"), "{dry:?}");
+    assert!(dry.out.contains("nothing was changed. Next: dts rollback shop"), "{dry:?}");
+    let report = dts.run(&["report", "shop"]).ends_with(0).out;
+    assert!(report.contains("The application is on the target: the source follows it"), "{report}");
     let checked = dts.run(&["check", "shop", "--mode", "full"]).ends_with(0);
     assert!(checked.out.contains("check: same"), "{checked:?}");
     // It begins anew with numbers that are there already.
@@ -78,7 +82,7 @@ fn the_application_goes_and_comes_back_from_another_shell() {
         assert!(begun.elapsed().as_secs() < 60, "the application gets nothing new committed");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    let back = dts.run(&["rollback", "shop", GATE[0], GATE[1], "--json"]).ends_with(0).json();
+    let back = dts.run(&["rollback", "shop", "--json"]).ends_with(0).json();
     eprintln!("back: writes stopped for {} s", back["write_stop_seconds"]);
     assert_eq!(back["back"], true);
     let second = application.finish();
@@ -99,6 +103,50 @@ fn the_application_goes_and_comes_back_from_another_shell() {
     dts.run(&["pause", "shop"]).ends_with(0);
     run.end();
     assert_eq!(holds(&pair.source), holds(&pair.target));
+
+    let report = dts.run(&["report", "shop"]).ends_with(0).out;
+    for part in [
+        "Cut-over, done at",
+        "Way back, done at",
+        "first refused write on the target",
+        "source when it was opened",
+    ] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+    assert!(!report.contains("\"steps\""), "a record is shown raw: {report}");
+}
+
+/// Who began the reverse channel and gets an error from it prints that error, and nothing else besides.
+#[test]
+fn a_channel_that_fails_leaves_one_document() {
+    let (dts, pair) = (Dts::new(), pair());
+    let file = pair.task(&dts, "[check]\nmode = \"none\"\n");
+    dts.run(&["run", text(&file), "--until", "synced"]).ends_with(0);
+    // Whoever looks need not choose a gate.
+    let dry = dts.run(&["cutover", "shop", "--dry-run"]).ends_with(0);
+    assert!(dry.out.contains("Next: dts cutover shop --gate GATE"), "{dry:?}");
+    let channel = dts.start(&["cutover", "shop", "--gate", "hook=true", "--reverse", "--json"]);
+    dts.wait_for("shop", |status| status["state"] == "ready_to_complete" && status["reverse"] == true);
+    let refused = dts.run(&["rollback", "shop"]).ends_with(2);
+    assert!(refused.err.contains("--gate hook=CMD"), "{refused:?}");
+    pair.target.exec("ALTER TABLE shop.log ADD COLUMN later INT");
+    let error = channel.end().ends_with(3).json();
+    assert_eq!(error["error"]["code"], "DTS-3005", "{error}");
+    let status = dts.status("shop");
+    assert_eq!((&status["state"], &status["reverse"]), (&"failed".into(), &true.into()), "{status}");
+
+    // A target that is away for a moment does not bring it into a state that has no way out.
+    let at = pair.target.port().to_string();
+    let written = std::fs::read_to_string(&file).unwrap();
+    dts.write("shop.toml", &written.replace(&format!("port = {at}"), "port = 1"));
+    let run = dts.start(&["run", text(&file)]);
+    run.wait_for_note("tried again in");
+    run.signal("INT");
+    run.end().ends_with(130);
+    let status = dts.status("shop");
+    assert_eq!((&status["state"], &status["reverse"]), (&"paused".into(), &true.into()), "{status}");
+    dts.write("shop.toml", &written);
+    dts.run(&["complete", "shop"]).ends_with(0);
 }
 
 /// Kills a command at a point.

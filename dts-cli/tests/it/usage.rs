@@ -12,32 +12,23 @@ fn assert_golden(name: &str, actual: &str) {
     assert_eq!(expected, actual, "{} differs; UPDATE_GOLDEN=1 writes it anew", path.display());
 }
 
+/// Returns the commands that the help lists.
+fn commands(help: &str) -> Vec<String> {
+    let list = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names
+        .map(|line| line.split_whitespace().next().unwrap().to_owned())
+        .filter(|name| name != "help")
+        .collect()
+}
+
 #[test]
 fn help_says_what_there_is() {
     let dts = Dts::new();
     let mut all = dts.run(&["--help"]).ends_with(0).out;
-    let commands = [
-        "demo",
-        "init",
-        "validate",
-        "run",
-        "submit",
-        "worker",
-        "list",
-        "status",
-        "pause",
-        "resume",
-        "stop",
-        "set",
-        "check",
-        "cutover",
-        "complete",
-        "accounts",
-        "report",
-        "clean",
-        "completions",
-    ];
-    for command in commands {
+    let commands: Vec<String> = commands(&all);
+    assert!(commands.len() >= 20, "{commands:?}");
+    for command in &commands {
         let help = dts.run(&["help", command]).ends_with(0).out;
         // The global options are the same everywhere.
         let own = help.split("Global options:").next().unwrap();
@@ -45,6 +36,22 @@ fn help_says_what_there_is() {
     }
     assert_golden("help.txt", &all);
     assert_eq!(dts.run(&["--version"]).ends_with(0).out.trim(), format!("dts {}", env!("CARGO_PKG_VERSION")));
+}
+
+/// What README and flow.md say of the validation's items is what there is.
+#[test]
+fn documents_count_the_items_of_the_validation() {
+    let count = dts_core::validator::entries().count().to_string();
+    let read =
+        |name: &str| std::fs::read_to_string(format!("{}/../{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    assert!(read("README.md").contains(&format!("validation of {count} items")), "README.md: {count} items");
+    let shown = read("docs/flow.md");
+    let counts: Vec<&str> =
+        shown.split("validation: warn (").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
+    assert!(
+        !counts.is_empty() && counts.iter().all(|shown| *shown == count),
+        "docs/flow.md: {counts:?}, not {count}"
+    );
 }
 
 #[test]
@@ -111,10 +118,23 @@ fn files_and_tasks_that_do_not_exist_are_named() {
         let ended = dts.run(&[command, "nowhere.toml"]).ends_with(2);
         assert!(ended.err.contains("[DTS-1002]") && ended.err.contains("nowhere.toml"), "{ended:?}");
     }
-    for command in ["status", "check", "pause", "resume", "stop", "complete", "clean", "report"] {
-        let ended = dts.run(&[command, "shop", "--json"]).ends_with(2);
-        assert_eq!(ended.json()["error"]["code"], "DTS-1004");
+    // Every command that takes a task's name, and nothing else that must be typed.
+    let mut seen = 0;
+    for command in commands(&dts.run(&["--help"]).ends_with(0).out) {
+        let help = dts.run(&["help", &command]).ends_with(0).out;
+        let usage = help.lines().find(|line| line.starts_with("Usage:")).unwrap();
+        if !usage.contains("<NAME") || command == "set" {
+            continue;
+        }
+        let mut args = vec![command.as_str(), "shop", "--json"];
+        if command == "cutover" {
+            args.extend(["--gate", "none"]);
+        }
+        let ended = dts.run(&args).ends_with(2);
+        assert_eq!(ended.json()["error"]["code"], "DTS-1004", "{command}");
+        seen += 1;
     }
+    assert_eq!(seen, 11, "commands that take a task's name");
     let ended = dts.run(&["set", "shop", "load.rows_per_second_max=1"]).ends_with(2);
     assert!(ended.err.contains("[DTS-1004]"), "{ended:?}");
     let ended = dts.run(&["set", "shop", "load.threads=1"]).ends_with(2);

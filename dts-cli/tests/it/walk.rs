@@ -51,6 +51,12 @@ fn began(status: &Value, step: &str) -> String {
     step["started_at"].as_str().unwrap().to_owned()
 }
 
+/// Returns the names of a cut-over's steps as they are printed.
+fn steps(printed: &str) -> Vec<&str> {
+    let is_step = |line: &&str| line.starts_with(|c: char| c.is_ascii_lowercase()) && line.contains(" s  ");
+    printed.lines().filter(is_step).filter_map(|line| line.split(' ').next()).collect()
+}
+
 /// Returns how many of the first `last` numbers that were acknowledged are there.
 fn kept(server: &Server, last: u64) -> u64 {
     server.query_one(&format!("SELECT COUNT(*) FROM shop.log WHERE number BETWEEN 1 AND {last}"))
@@ -126,7 +132,7 @@ fn the_whole_document_with_an_application_running() {
 
     // 5: looked at, compared under live writes, cut over with the writer still trying.
     let status = dts.run(&["status", "shop"]).ends_with(0).out;
-    assert!(status.contains("Next: dts cutover shop or dts complete shop"), "{status}");
+    assert!(status.contains("Next: dts cutover shop --gate GATE or dts complete shop"), "{status}");
     let checked = dts.run(&["check", "shop", "--mode", "full", "--json"]).ends_with(0).json();
     assert_eq!(checked["conclusion"], "same", "{checked}");
     let looked = dts.run(&["cutover", "shop", "--gate", "lock-accounts", "--dry-run"]).ends_with(0);
@@ -134,6 +140,10 @@ fn the_whole_document_with_an_application_running() {
     application.wait_for_progress();
     let over = dts.run(&["cutover", "shop", "--gate", "lock-accounts"]).ends_with(0);
     let stop = over.out.lines().find_map(|line| line.split("writes stopped for ").nth(1));
+    let flow = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/flow.md");
+    let shown = std::fs::read_to_string(flow).unwrap();
+    let shown = shown.split("$ dts cutover shop --gate lock-accounts\n").nth(1).unwrap();
+    assert_eq!(steps(shown.split("```").next().unwrap()), steps(&over.out), "the steps in docs/flow.md");
     tell(&format!("cut over; writes stopped for {}", stop.unwrap_or_else(|| panic!("{over:?}"))));
     assert!(over.out.contains("source position") && over.out.contains("target position"), "{over:?}");
 

@@ -7,6 +7,7 @@ mod accounts;
 mod cutover;
 mod ending;
 mod handover;
+mod journaled_gate;
 mod options;
 mod receiver;
 mod reverse;

@@ -20,11 +20,14 @@ pub struct WriterOptions {
     pub transactions_per_second: u32,
     /// What each thread does follows from it. Default 1.
     pub seed: u64,
+    /// The user and the password to write with, over TCP. Default none: root over the socket, which no gate holds. One that has an
+    /// account ends when its session is ended, as it is at a cut-over.
+    pub account: Option<(String, String)>,
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { threads: 2, transactions_per_second: 200, seed: 1 }
+        Self { threads: 2, transactions_per_second: 200, seed: 1, account: None }
     }
 }
 
@@ -58,7 +61,7 @@ struct Shared {
 }
 
 impl Writer {
-    /// Starts to write, as root over the socket.
+    /// Starts to write.
     ///
     /// # Panics
     /// If the server refuses a connection.
@@ -70,7 +73,10 @@ impl Writer {
             rate => Duration::from_secs_f64(f64::from(threads) / f64::from(rate)),
         };
         let spawn = |number: u32| {
-            let mut conn = server.root();
+            let mut conn = match &options.account {
+                Some((user, password)) => server.conn(user, password),
+                None => server.root(),
+            };
             exec_on(&mut conn, &format!("USE {}", shop.database));
             // Sessions of one application need not agree on the time zone.
             session(&mut conn, if number.is_multiple_of(2) { "+08:00" } else { "-03:30" });
@@ -81,6 +87,7 @@ impl Writer {
                 shop: shop.clone(),
                 shared: shared.clone(),
                 number: u64::from(number),
+                may_be_ended: options.account.is_some(),
                 written: 0,
                 next: 0,
             };
@@ -124,6 +131,15 @@ impl Drop for Writer {
     }
 }
 
+/// Returns whether this is how a session learns that it was ended: no connection, or 1317 by a statement that was under way.
+fn is_end(error: &mysql::Error) -> bool {
+    match error {
+        mysql::Error::MySqlError(error) => error.code == 1317,
+        mysql::Error::IoError(_) | mysql::Error::CodecError(_) | mysql::Error::DriverError(_) => true,
+        _ => false,
+    }
+}
+
 /// One connection of the application.
 struct Clerk {
     conn: Conn,
@@ -131,6 +147,8 @@ struct Clerk {
     shop: Shop,
     shared: Arc<Shared>,
     number: u64,
+    /// Its session may be ended by others.
+    may_be_ended: bool,
     /// Rows written by the transaction under way.
     written: u64,
     /// Counts what this clerk has made up, so that its new keys are its own.
@@ -142,7 +160,14 @@ impl Clerk {
         let mut due = Instant::now();
         while !self.shared.stop.load(Ordering::Relaxed) {
             self.written = 0;
-            match self.transaction() {
+            let result = match self.transaction() {
+                // A deadlock, a lock that was not given, or a key that another clerk has taken: as in life.
+                Err(mysql::Error::MySqlError(error)) if matches!(error.code, 1062 | 1205 | 1213) => {
+                    self.conn.query_drop("ROLLBACK").map(|()| false)
+                }
+                result => result,
+            };
+            match result {
                 Ok(true) => {
                     self.shared.transactions.fetch_add(1, Ordering::Relaxed);
                     self.shared.rows.fetch_add(self.written, Ordering::Relaxed);
@@ -150,11 +175,8 @@ impl Clerk {
                 Ok(false) => {
                     self.shared.rolled_back.fetch_add(1, Ordering::Relaxed);
                 }
-                // A deadlock, a lock that was not given, or a key that another clerk has taken: as in life.
-                Err(mysql::Error::MySqlError(error)) if matches!(error.code, 1062 | 1205 | 1213) => {
-                    exec_on(&mut self.conn, "ROLLBACK");
-                    self.shared.rolled_back.fetch_add(1, Ordering::Relaxed);
-                }
+                // Nobody told it that this transaction is committed.
+                Err(error) if self.may_be_ended && is_end(&error) => return,
                 Err(error) => panic!("the shop's application failed: {error}"),
             }
             due += pause;

@@ -94,10 +94,14 @@ pub(super) struct Writers {
     pub(super) transactions: u64,
 }
 
-/// `dts cutover`.
+/// `dts cutover`, and `dts rollback`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Cutover {
+    /// The writers went back to the source.
+    pub(super) back: bool,
+    /// A reverse channel began.
+    pub(super) reverse: bool,
     pub(super) resumed: bool,
     pub(super) steps: Vec<CutoverStep>,
     pub(super) source_position: Option<String>,

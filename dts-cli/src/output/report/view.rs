@@ -177,6 +177,10 @@ fn last_cutover(document: &ReportDocument) -> Option<Cutover> {
     last_record(document, "cutover").and_then(|record| parsed(&record.document))
 }
 
+fn last_rollback(document: &ReportDocument) -> Option<Cutover> {
+    last_record(document, "rollback").and_then(|record| parsed(&record.document))
+}
+
 fn last_completion(document: &ReportDocument) -> Option<Completion> {
     last_record(document, "completion").and_then(|record| parsed(&record.document))
 }
@@ -295,7 +299,8 @@ fn folded_when_long(grid: Grid) -> Block {
 fn rewritten(document: &ReportDocument) -> Vec<Block> {
     let mut lines = document.status.rewrites.clone();
     let later = last_completion(document).map(|end| end.rewrites).into_iter();
-    for line in later.chain(last_cutover(document).map(|end| end.rewrites)).flatten() {
+    let moved = [last_cutover(document), last_rollback(document)].into_iter().flatten();
+    for line in later.chain(moved.map(|end| end.rewrites)).flatten() {
         if !lines.contains(&line) {
             lines.push(line);
         }
@@ -321,6 +326,10 @@ fn positions(document: &ReportDocument) -> Vec<Block> {
     if let Some(cutover) = last_cutover(document) {
         add("source at the cut-over", &cutover.source_position);
         add("target when it was opened", &cutover.target_position);
+    }
+    if let Some(back) = last_rollback(document) {
+        add("target at the way back", &back.target_position);
+        add("source when it was opened", &back.source_position);
     }
     if let Some(completion) = last_completion(document) {
         add("source at the completion", &completion.source_position);

@@ -17,7 +17,7 @@ pub(super) fn blocks(document: &ReportDocument) -> Vec<Block> {
 fn record(kept: &Kept) -> Vec<Block> {
     let at = moment(&kept.at);
     match kept.word.as_str() {
-        "cutover" => parsed(&kept.document).map(|cutover| self::cutover(&cutover, &at)),
+        "cutover" | "rollback" => parsed(&kept.document).map(|cutover| self::cutover(&cutover, &at)),
         "completion" => parsed(&kept.document).map(|completion| self::completion(&completion, &at)),
         "stop" => parsed(&kept.document).map(|remains| stop(&remains, &at)),
         _ => None,
@@ -39,17 +39,24 @@ fn cutover(cutover: &Cutover, at: &str) -> Vec<Block> {
             Word::plain(step.saw.join("\n")),
         ]
     });
-    let lead = match cutover.write_stop_seconds {
+    let (title, closed, opened) =
+        if cutover.back { ("Way back", "target", "source") } else { ("Cut-over", "source", "target") };
+    let mut lead = match cutover.write_stop_seconds {
         Some(seconds) => {
-            format!("From the first refused write on the source until the target was open: {seconds:.3} s.")
+            format!(
+                "From the first refused write on the {closed} until the {opened} was open: {seconds:.3} s."
+            )
         }
         None => {
-            "An earlier call had closed the source, so that the time without writes is not known.".to_owned()
+            format!("An earlier call had closed the {closed}, so that the time without writes is not known.")
         }
     };
+    if cutover.reverse {
+        lead.push_str(" From then on the source followed the target.");
+    }
     let resumed = if cutover.resumed { ", gone on with after an earlier call" } else { "" };
     vec![
-        Block::Head(format!("Cut-over, done at {at}{resumed}")),
+        Block::Head(format!("{title}, done at {at}{resumed}")),
         note(lead),
         Block::Grid(Grid { head: vec!["step", "took", "saw"], rows: rows.collect() }),
     ]

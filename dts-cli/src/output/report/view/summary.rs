@@ -1,7 +1,10 @@
 //! What a task comes to: one sentence, and the numbers that matter most.
 use std::time::Duration;
 
-use super::{Block, ReportDocument, Tile, Word, between, last_completion, last_cutover, moment, parsed};
+use super::{
+    Block, ReportDocument, Tile, Word, between, last_completion, last_cutover, last_record, last_rollback,
+    moment, parsed,
+};
 use crate::output::format::{bytes, count, counted, duration, per_second};
 use crate::output::json::StepDocument;
 use crate::output::report::rows::{Comparison, Validation};
@@ -14,12 +17,16 @@ pub(super) fn verdict(document: &ReportDocument) -> String {
     let ended = document.history.last().map(|change| moment(&change.at)).unwrap_or_default();
     match status.state.as_str() {
         "completed" => {
-            if let Some(cutover) = last_cutover(document) {
+            let over = last_record(document, "cutover").map(|record| moment(&record.at));
+            if let (Some(over), Some(_)) = (&over, last_completion(document)) {
+                return format!("Cut over at {over} and completed at {ended}: the application stays on the target.");
+            }
+            if let (Some(over), Some(cutover)) = (over, last_cutover(document)) {
                 let stop = cutover
                     .write_stop_seconds
                     .map_or(String::new(), |seconds| format!(" Writes stopped for {seconds:.3} s."));
                 return format!(
-                    "Cut over at {ended}: the target has everything that the source had, and is open.{stop}"
+                    "Cut over at {over}: the target has everything that the source had, and is open.{stop}"
                 );
             }
             match last_completion(document) {
@@ -30,6 +37,13 @@ pub(super) fn verdict(document: &ReportDocument) -> String {
                 }
                 _ => format!("Completed at {ended}: the target has everything that the source had."),
             }
+        }
+        "ready_to_complete" | "running" | "retrying" if status.reverse => {
+            let lag = status.lag_seconds.map_or(String::new(), |lag| format!(", lag {lag:.1} s"));
+            format!("The application is on the target: the source follows it{lag}, until the task is rolled back or completed.")
+        }
+        "paused" if status.reverse => {
+            "The reverse channel rests: the application is on the target, and what it writes waits there for the source.".to_owned()
         }
         "ready_to_complete" => {
             let lag = status.lag_seconds.map_or(String::new(), |lag| format!(", lag {lag:.1} s"));
@@ -92,6 +106,9 @@ fn tiles(document: &ReportDocument) -> Vec<Tile> {
     }
     if let Some(stop) = last_cutover(document).and_then(|cutover| cutover.write_stop_seconds) {
         add("writes stopped for", Word::plain(format!("{stop:.3} s")), "at the cut-over".to_owned());
+    }
+    if let Some(stop) = last_rollback(document).and_then(|back| back.write_stop_seconds) {
+        add("writes stopped for", Word::plain(format!("{stop:.3} s")), "at the way back".to_owned());
     }
     if let Some(check) = document.checks.last() {
         let compared = parsed::<Comparison>(&check.document).unwrap_or_default();
