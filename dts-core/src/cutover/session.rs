@@ -48,8 +48,8 @@ impl std::fmt::Display for AppSession {
 
 /// Sessions that were told to end and do not go.
 ///
-/// A 5.6 that is told so while a session logs in closes its socket and then waits for a command from it, for `wait_timeout` (seen on
-/// 5.6.24). Nothing can reach such a session any more. One that has just read its last command looks the same for a moment.
+/// On 5.6.24 a session that was ended while it logged in was seen to stay in the list for more than a minute. Its socket is closed,
+/// so that nothing reaches it any more. One that has just read its last command looks the same for a moment.
 #[derive(Debug, Default)]
 pub(crate) struct Remnants(BTreeMap<u64, Instant>);
 
