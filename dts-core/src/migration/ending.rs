@@ -13,6 +13,7 @@ use crate::binlog_applier::{ApplyMode, ApplyUntil};
 use crate::cutover::counters;
 use crate::data::{Account, GtidSet, ObjectKind, Position, TableName};
 use crate::error::{Error, ErrorKind, Result, Side};
+use crate::format;
 use crate::progress::{Progress, Step, StepState};
 use crate::server;
 use crate::spool::Spool;
@@ -24,9 +25,13 @@ use crate::target::journal::{CutoverJournal, CutoverPhase};
 use crate::target::ledger::{CopyState, Ledger, Phase, WORKERS_MAX};
 use crate::wire::Connection;
 
-/// How long a source that goes on being written is given to pause for a moment, once everything that it had is applied.
-/// Heartbeats of a managed source come once a second; an application that is still at work never pauses.
+/// How long a source that goes on being written is given to come to rest, once everything that it had is applied.
 const QUIET_WITHIN: Duration = Duration::from_secs(10);
+/// For how long no selected row may change then. Heartbeats of a managed source come once a second, and count for nothing: they
+/// change other tables. One look would not do: a fast applier has everything between two transactions of an application.
+const QUIET_FOR: Duration = Duration::from_secs(1);
+/// How often is looked meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long to wait for a session that still applies for this task.
 const APPLIER_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -210,7 +215,7 @@ impl Migration {
         })
     }
 
-    /// Applies until a look at the source finds nothing new.
+    /// Applies until no row has changed on the source for a while.
     fn catch_up(
         &self,
         ends: &Ends,
@@ -234,22 +239,30 @@ impl Migration {
         }
         progress.set_step(Step::InSync, StepState::Running);
         let mut source = ends.source.control(stop)?;
+        // Since when no row has changed, and how many had changed by then.
+        let mut quiet: Option<(Instant, u64)> = None;
         let mut reached = None;
         loop {
             let wanted = server::gtid_executed(&mut source)?;
-            run.apply(ApplyMode::Strict, &ApplyUntil::Applied(wanted))?;
-            let applied = ends.ledger.checkpoint(target)?.applied;
-            let executed = server::gtid_executed(&mut source)?;
-            let missing = executed.subtract(&applied);
-            if missing.is_empty() {
-                progress.set_lag(Some(Duration::ZERO));
-                return Ok(());
+            if !ends.ledger.checkpoint(target)?.applied.contains_set(&wanted) {
+                run.apply(ApplyMode::Strict, &ApplyUntil::Applied(wanted))?;
+            }
+            let changes = progress.snapshot().row_events_applied;
+            match quiet {
+                Some((since, before)) if before == changes => {
+                    if since.elapsed() >= QUIET_FOR {
+                        progress.set_lag(Some(Duration::ZERO));
+                        return Ok(());
+                    }
+                }
+                _ => quiet = Some((Instant::now(), changes)),
             }
             // How long it takes to get here does not matter; from here on the source decides.
-            if reached.get_or_insert_with(Instant::now).elapsed() > QUIET_WITHIN {
+            let (since, first) = *reached.get_or_insert_with(|| (Instant::now(), changes));
+            if since.elapsed() > QUIET_WITHIN {
                 let state = format!(
-                    "still being written on the source (newer transactions than the last applied ones: {})",
-                    missing.count()
+                    "still being written on the source ({} since it was caught up with)",
+                    format::counted(changes - first, "row change", "row changes")
                 );
                 let hint = "Stop the application's writes on the source and complete again (or let `dts cutover` do both). \
                             To end the task here, without what is written from now on: --immediately.";
@@ -257,6 +270,7 @@ impl Migration {
                     .on(Side::Source)
                     .with_hint(hint));
             }
+            stop.sleep(LOOK_EVERY)?;
         }
     }
 
