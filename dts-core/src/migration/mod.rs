@@ -705,13 +705,12 @@ fn note_check(
     };
     let mut target = ends.target.control(stop)?;
     let task = ends.ledger.task_name();
-    let compared_all = |last: &LastCheck| last.is_clean && last.mode == "full";
-    if is_clean
-        && mode == "partial"
-        && clean_check::read(&mut target, task)?.as_ref().is_some_and(compared_all)
-    {
-        // It says less than the one before.
-        return Ok(());
+    if is_clean && mode == "partial" {
+        // It says less than one that compared all, and nothing of a difference that was found elsewhere.
+        let says_more = |last: LastCheck| !last.is_clean || last.mode == "full";
+        if clean_check::read(&mut target, task)?.is_some_and(says_more) {
+            return Ok(());
+        }
     }
     clean_check::write(&mut target, task, is_clean, mode, &Position::Gtid(since))
 }

@@ -275,14 +275,24 @@ fn cutover_is_refused_after_any_check_that_found_a_difference() {
     of_one_table.tables = Some(vec![TableName::new("shop", "audit")]);
     let mut counting = CheckOptions::default();
     counting.mode = CheckMode::RowsCount;
+    let mut partial = CheckOptions::default();
+    partial.mode = CheckMode::Partial;
+    let mut look = options.clone();
+    look.dry_run = true;
+    let preflight = || cutover(&migration, &look).unwrap().steps[0].saw.join("\n");
+    assert_eq!(check(partial.clone()), Conclusion::Same);
+    assert!(preflight().contains("are equal is NOT proven"), "{}", preflight());
     for narrow in [of_one_table, counting] {
         assert_eq!(check(CheckOptions::default()), Conclusion::Same);
+        assert_eq!(check(partial.clone()), Conclusion::Same);
+        assert!(preflight().contains("clean check (full)"), "{}", preflight());
         pair.target.exec("DELETE FROM shop.audit WHERE id = 1");
         assert_eq!(check(narrow.clone()), Conclusion::Different);
         let error = cutover(&migration, &options).unwrap_err();
         assert!(error.to_string().contains("found differences"), "{error}");
         pair.target.exec("INSERT INTO shop.audit VALUES (1, 1)");
         assert_eq!(check(narrow), Conclusion::Same);
+        assert_eq!(check(partial.clone()), Conclusion::Same);
         assert!(cutover(&migration, &options).is_err(), "what else differs nobody knows");
     }
     assert_eq!(check(CheckOptions::default()), Conclusion::Same);
