@@ -81,6 +81,8 @@ impl<'a> RowsEvent<'a> {
     pub const RELAXED_UNIQUE_CHECKS: u16 = 0x04;
     /// Flag: the images hold all columns.
     pub const COMPLETE_ROWS: u16 = 0x08;
+    /// Flag: foreign keys are followed above the storage engine, and the log holds what they change (9.6 and later).
+    pub const SQL_FOREIGN_KEYS: u16 = 0x10;
 
     /// Reads an event of any of the types for row changes; `binlog_row_image` may be any.
     ///

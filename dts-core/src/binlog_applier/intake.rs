@@ -10,6 +10,8 @@
 //! become applied together. So the checkpoint of a run that ends in between does not hold the prepared one's, and the source
 //! sends it again. An exact snapshot that was taken in between does not show the changes either: what counts is whether it
 //! includes the XA COMMIT.
+mod circle;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,11 +21,12 @@ use crate::error::{Error, ErrorKind, Result, Side};
 use crate::sql::statement::StatementKind;
 use crate::stop::StopToken;
 
+use self::circle::Deleted;
 use super::change::{Change, Span, TransactionPart};
 use super::loop_guard::LoopGuard;
 use super::prepared::{HeldBack, Prepared};
 use super::schema_change::{LoggedChange, SchemaChange};
-use super::tables::{MappedTable, Tables};
+use super::tables::{MappedTable, Tables, TargetTable};
 
 /// Bytes of decoded changes that are handed over at once.
 const PART_BYTES: usize = 1 << 20;
@@ -79,6 +82,7 @@ struct Group {
     is_ours: bool,
     /// Savepoints with the number of changes before them.
     savepoints: Vec<(String, usize)>,
+    deleted: Deleted,
     /// The events so far of an XA transaction.
     held_back: Option<HeldBack>,
     /// What the transaction was prepared as.
@@ -201,6 +205,7 @@ impl<'a> Intake<'a> {
             begun: false,
             is_ours: false,
             savepoints: Vec::new(),
+            deleted: Deleted::default(),
             held_back: None,
             prepared: None,
         });
@@ -348,6 +353,9 @@ impl<'a> Intake<'a> {
         let acts = table.cascades.is_some() && rows.flags & RowsEvent::NO_FOREIGN_KEY_CHECKS == 0;
         let (before, after) = (&mut self.before, &mut self.after);
         while images.read_into(before, after).map_err(|error| error.for_table(&table.source))? {
+            if group.deleted.has(rows, &table, (before, after), &group.changes) {
+                continue;
+            }
             let change = Change {
                 table: table.clone(),
                 cascades: acts && !before.is_empty(),
@@ -359,6 +367,9 @@ impl<'a> Intake<'a> {
             if group.bytes >= PART_BYTES {
                 out.part(group.part(false))?;
             }
+        }
+        if rows.flags & RowsEvent::STATEMENT_END != 0 {
+            group.deleted.forget();
         }
         Ok(())
     }
@@ -421,6 +432,7 @@ impl Group {
         if taken_back.iter().any(|change| change.table.writer.schema().engine != "InnoDB") {
             return refused("with changes of tables that take part in no transaction");
         }
+        self.deleted.forget();
         self.bytes -= taken_back.iter().map(Change::byte_count).sum::<usize>().min(self.bytes);
         self.changes.truncate(kept);
         Ok(())
@@ -428,6 +440,7 @@ impl Group {
 
     fn part(&mut self, last: bool) -> TransactionPart {
         self.handed_over += self.changes.len();
+        self.deleted.forget();
         TransactionPart {
             span: self.span.clone(),
             prepared: self.prepared.clone(),

@@ -276,6 +276,28 @@ fn any_keys(generation: Generation) {
     assert!(succeeded > 500);
 }
 
+/// The log of 9.6 and later holds a row twice that its own cascade deletes.
+#[test]
+fn circle_of_keys_new_to_new() {
+    let pair = Pair::start(Generation::New);
+    pair.source.exec(
+        "CREATE DATABASE ring; CREATE TABLE ring.one (id INT PRIMARY KEY, f INT, FOREIGN KEY (f) REFERENCES ring.one (id) ON DELETE CASCADE); \
+         CREATE TABLE ring.a (id INT PRIMARY KEY, b INT); CREATE TABLE ring.b (id INT PRIMARY KEY, a INT, FOREIGN KEY (a) REFERENCES \
+         ring.a (id) ON DELETE CASCADE); ALTER TABLE ring.a ADD FOREIGN KEY (b) REFERENCES ring.b (id) ON DELETE CASCADE; \
+         INSERT INTO ring.one VALUES (9, 9)",
+    );
+    let migration = pair.migration("ring", &["ring"]);
+    run(&migration, Until::Synced);
+    pair.source.exec(
+        "SET foreign_key_checks = 0; INSERT INTO ring.one VALUES (0, 3), (3, 0), (5, 5), (6, 6), (7, 6), (8, NULL); \
+         INSERT INTO ring.a VALUES (1, 1), (2, 2), (3, 3); INSERT INTO ring.b VALUES (1, 1), (2, 2), (3, 3); SET foreign_key_checks = 1; \
+         DELETE FROM ring.one WHERE id = 3; DELETE FROM ring.one WHERE id IN (5, 6); DELETE FROM ring.a WHERE id = 1; \
+         DELETE FROM ring.a WHERE id = 2 OR id = 3; REPLACE INTO ring.one VALUES (9, NULL), (9, 9), (9, 8)",
+    );
+    run(&migration, Until::Synced);
+    dump::assert_equal(&pair.source, &pair.target, "ring");
+}
+
 #[test]
 fn any_keys_old_to_new() {
     any_keys(Generation::Old);

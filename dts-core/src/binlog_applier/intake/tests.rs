@@ -14,6 +14,7 @@ fn group(changes: usize) -> Group {
         begun: false,
         is_ours: false,
         savepoints: Vec::new(),
+        deleted: Deleted::default(),
         held_back: None,
         prepared: None,
     };
