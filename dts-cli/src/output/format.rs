@@ -1,39 +1,11 @@
 //! Numbers, sizes and times as people read them.
 use std::time::Duration;
 
-/// Returns a number with a comma between thousands.
-pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+pub(crate) use dts_core::format::{bytes, count, counted as counted_as};
 
 /// Returns "1 row", "2 rows": the number and the word, with an `s` unless it is one.
 pub(crate) fn counted(number: u64, word: &str) -> String {
-    format!("{} {word}{}", count(number), if number == 1 { "" } else { "s" })
-}
-
-/// As [`counted`], for words whose plural is not made with an `s` at the end.
-pub(crate) fn counted_as(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", count(number), if number == 1 { one } else { many })
-}
-
-/// Returns a size in the unit that leaves one to four digits before the point.
-pub(crate) fn bytes(number: u64) -> String {
-    #[allow(clippy::cast_precision_loss, reason = "one digit after the point is shown")]
-    let number = number as f64;
-    for (unit, divisor) in [("GiB", 1_073_741_824.0), ("MiB", 1_048_576.0), ("KiB", 1024.0)] {
-        if number >= divisor {
-            return format!("{:.1} {unit}", number / divisor);
-        }
-    }
-    format!("{number:.0} B")
+    counted_as(number, word, &format!("{word}s"))
 }
 
 /// Returns a number of rows or the like, rounded.

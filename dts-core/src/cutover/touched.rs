@@ -258,6 +258,13 @@ impl Taker {
             Event::Query(query) => {
                 let text = String::from_utf8_lossy(query.statement);
                 let statement = statement::classify(&text, &query.database);
+                if matches!(statement.kind, StatementKind::AlterTable { .. })
+                    && statement::sets_counter_alone(&text)
+                {
+                    // A way back does it, and no row changes.
+                    self.end_group();
+                    return Ok(());
+                }
                 self.statement(if self.folds { statement.lowering() } else { statement });
             }
             Event::TransactionPayload(payload) => {

@@ -422,6 +422,16 @@ pub fn rewrite(statement: &str, default_database: &str, route: &Route) -> String
     classify(statement, default_database).rewrite(statement, route)
 }
 
+/// Returns whether a statement does nothing but set a table's next `AUTO_INCREMENT` number: neither its rows nor its columns change.
+pub fn sets_counter_alone(statement: &str) -> bool {
+    let Some(tokens) = Tokens::new(statement, Dialect::default()) else { return false };
+    let after_name = if tokens.is_punctuation(3, b'.') { 5 } else { 3 };
+    let number = after_name + 1 + usize::from(tokens.is_punctuation(after_name + 1, b'='));
+    tokens.are(0, &["ALTER", "TABLE"])
+        && tokens.is(after_name, "AUTO_INCREMENT")
+        && tokens.len() == number + 1
+}
+
 /// Returns a `CREATE TABLE … START TRANSACTION` without its last two words, which only a replica's own applier may use.
 pub fn without_start_transaction(statement: &str) -> String {
     without_start_transaction_in(statement, Dialect::default())

@@ -24,6 +24,20 @@ pub(crate) fn prepare(pair: &Pair) {
     }
 }
 
+/// A task in sync, with a target that is closed until the cut-over.
+pub(crate) fn in_sync(pair: &Pair) -> Migration {
+    let migration = pair.migration("shop", &["shop"]);
+    run(&migration, Until::Synced);
+    pair.target.exec("SET GLOBAL read_only = 1");
+    migration
+}
+
+pub(crate) fn reversing(gate: GateKind) -> CutoverOptions {
+    let mut options = CutoverOptions::new(gate);
+    options.reverse = true;
+    options
+}
+
 /// Writes the next number where the application can write, and says where that was.
 pub(crate) fn write(pair: &Pair, number: &mut u64) -> [bool; 2] {
     [&pair.source, &pair.target].map(|server| {

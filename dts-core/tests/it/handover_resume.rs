@@ -10,21 +10,12 @@ use dts_core::stop::StopToken;
 use dts_testbed::{Server, dump};
 use mysql::prelude::Queryable;
 
-use crate::handover_crash::{dies_at, end_at, has_schema, holds, prepare, write};
+use crate::handover_crash::{dies_at, end_at, has_schema, holds, in_sync, prepare, reversing, write};
 use crate::support::{Generation, Pair, run};
 
 fn synced(pair: &Pair) -> Migration {
     prepare(pair);
-    let migration = pair.migration("shop", &["shop"]);
-    run(&migration, Until::Synced);
-    pair.target.exec("SET GLOBAL read_only = 1");
-    migration
-}
-
-fn reversing(gate: GateKind) -> CutoverOptions {
-    let mut options = CutoverOptions::new(gate);
-    options.reverse = true;
-    options
+    in_sync(pair)
 }
 
 fn there(migration: &Migration, gate: GateKind) -> Result<CutoverReport> {

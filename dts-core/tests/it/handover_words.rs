@@ -1,29 +1,20 @@
 //! What a hand-over says when it stops: in what state both sides are comes first, whatever the cause.
 use std::cell::Cell;
 
-use dts_core::cutover::{CutoverOptions, CutoverReport, CutoverStep};
+use dts_core::cutover::{CutoverReport, CutoverStep};
 use dts_core::data::GateKind;
 use dts_core::error::{Error, ErrorKind, Result};
 use dts_core::migration::{GateHook, Hooks, Migration, Until};
 use dts_core::stop::StopToken;
 use dts_testbed::Server;
 
-use crate::handover_crash::{end_at, has_schema, prepare, write};
+use crate::handover_crash::{end_at, has_schema, in_sync, prepare, reversing, write};
 use crate::support::{Generation, Pair, run, wait_until};
 
 fn synced(pair: &Pair) -> Migration {
     prepare(pair);
     pair.source.exec("INSERT INTO shop.plain (why) VALUES ('one'), ('two')");
-    let migration = pair.migration("shop", &["shop"]);
-    run(&migration, Until::Synced);
-    pair.target.exec("SET GLOBAL read_only = 1");
-    migration
-}
-
-fn reversing(gate: GateKind) -> CutoverOptions {
-    let mut options = CutoverOptions::new(gate);
-    options.reverse = true;
-    options
+    in_sync(pair)
 }
 
 fn call(migration: &Migration, is_back: bool, gate: GateKind, hooks: Hooks<'_>) -> Result<CutoverReport> {

@@ -37,6 +37,10 @@ impl Deleted {
             }
             return false;
         }
+        if key(table, before).any(|value| matches!(value, None | Some(Value::Absent))) {
+            // An image that does not hold the key names no row.
+            return false;
+        }
         let hash = hash(table, before);
         let is_same = |place: &usize| {
             changes.get(*place).is_some_and(|change| {

@@ -394,3 +394,24 @@ proptest::proptest! {
         proptest::prop_assert_eq!(statement.renames(), vec![(table, TableName::new("d", "t"))]);
     }
 }
+
+#[test]
+fn a_counter_alone_is_told_from_other_changes() {
+    for alone in [
+        "ALTER TABLE `d`.`t` AUTO_INCREMENT = 7",
+        "/* x */ alter table t auto_increment 7",
+        "ALTER TABLE t AUTO_INCREMENT=7",
+    ] {
+        assert!(sets_counter_alone(alone), "{alone}");
+    }
+    for more in [
+        "ALTER TABLE t AUTO_INCREMENT = 7, DROP COLUMN a",
+        "ALTER TABLE t AUTO_INCREMENT = 7 ENGINE = InnoDB",
+        "ALTER TABLE t ADD a INT AUTO_INCREMENT PRIMARY KEY",
+        "ALTER TABLE auto_increment DROP a",
+        "CREATE TABLE t (a INT) AUTO_INCREMENT = 7",
+        "ALTER TABLE t",
+    ] {
+        assert!(!sets_counter_alone(more), "{more}");
+    }
+}
