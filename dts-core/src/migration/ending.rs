@@ -7,7 +7,8 @@
 //! that phase, and [`Migration::complete`] takes it up from there.
 use std::time::{Duration, Instant};
 
-use super::{Ends, Migration, Run, accounts, receiver, table_pairs};
+use super::run::Run;
+use super::{Ends, Migration, accounts, receiver, table_pairs};
 use crate::accounts::{AccountReport, Accounts};
 use crate::binlog_applier::{ApplyMode, ApplyUntil};
 use crate::cutover::counters;
@@ -224,16 +225,7 @@ impl Migration {
         stop: &StopToken,
         progress: &Progress,
     ) -> Result<()> {
-        let run = Run {
-            options: &self.options,
-            ends,
-            spool,
-            stop,
-            progress,
-            tables: Vec::new(),
-            loaded: Vec::new(),
-            rewrites: Vec::new(),
-        };
+        let run = Run::new(&self.options, ends, spool, stop, progress);
         for step in [Step::Structure, Step::FullLoad, Step::CatchUp, Step::IndexBuild] {
             progress.set_step(step, StepState::Done);
         }
