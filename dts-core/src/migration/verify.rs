@@ -23,6 +23,7 @@ use crate::checker::{
 use crate::cutover::touched::TouchedRows;
 use crate::data::{GtidSet, TableName};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format;
 use crate::server::{self, catalog};
 use crate::stop::StopToken;
 use crate::wire::Connection;
@@ -166,22 +167,26 @@ impl<'a> Verifier<'a> {
         let counted = self.keys.count(COUNTED_ROWS_MAX, stop)?;
         if let Some((table, source, target)) = counted.different.first() {
             return Err(differs(format!(
-                "{} tables have another number of rows; {table}: {source} and {target}",
-                counted.different.len()
+                "{} with another number of rows; {table}: {source} and {target}",
+                format::counted(counted.different.len(), "table", "tables")
             )));
         }
         let mut saw = vec![format!(
-            "{} rows touched since the last clean check are the same, {} of them compared now",
-            self.compared,
-            self.compared - before
+            "{} touched since the last clean check, the same on both sides; {} compared now",
+            format::counted(self.compared, "row", "rows"),
+            format::count(self.compared - before)
         )];
-        saw.push(format!("{} tables counted: {} rows on both sides", counted.tables, counted.rows));
+        saw.push(format!(
+            "{} counted: {} on both sides",
+            format::counted(counted.tables, "table", "tables"),
+            format::counted(counted.rows, "row", "rows")
+        ));
         saw.extend(tell_whole(&whole));
         if counted.left_out > 0 {
             let but = if self.untold.is_empty() { "" } else { ", but for those named below" };
             saw.push(format!(
-                "{} larger tables not counted: all their touched rows are the same, so their number is{but}",
-                counted.left_out
+                "{} not counted: all touched rows are the same, so their number is{but}",
+                format::counted(counted.left_out, "larger table", "larger tables")
             ));
         }
         saw.extend(self.untold.iter().map(|(table, why)| {
@@ -238,7 +243,11 @@ impl<'a> Verifier<'a> {
         let mut different = Vec::new();
         for table in &report.tables {
             if table.differences_count > 0 {
-                different.push(format!("{} rows of {}", table.differences_count, table.source));
+                different.push(format!(
+                    "{} of {}",
+                    format::counted(table.differences_count, "row", "rows"),
+                    table.source
+                ));
             } else if let Some(reason) = &table.skipped {
                 log::warn!("{}: {reason}", table.source);
                 self.untold.insert(table.source.clone(), "its rows cannot be compared");

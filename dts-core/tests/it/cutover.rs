@@ -229,7 +229,7 @@ fn cutover_compares_what_was_touched_since_the_last_clean_check() {
         );
         let (outcome, steps) = try_it(&options);
         let error = outcome.unwrap_err();
-        assert!(error.to_string().contains("both sides differ: 1 rows of shop.t"), "{error}");
+        assert!(error.to_string().contains("both sides differ: 1 row of shop.t"), "{error}");
         assert!(error.hint().contains("opened again"), "{}", error.hint());
         let names: Vec<_> = steps.iter().map(|step| step.name).collect();
         assert_eq!(names.last(), Some(&StepName::Drain), "{names:?}");
@@ -242,7 +242,7 @@ fn cutover_compares_what_was_touched_since_the_last_clean_check() {
         // The next one finds it before anything is closed.
         let (outcome, steps) = try_it(&options);
         assert!(
-            outcome.unwrap_err().to_string().contains("both sides differ: 1 rows of shop.t")
+            outcome.unwrap_err().to_string().contains("both sides differ: 1 row of shop.t")
                 && steps.is_empty()
         );
         assert_eq!(check(), Conclusion::Different);

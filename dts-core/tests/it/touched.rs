@@ -84,7 +84,7 @@ fn touched_rows_of_foreign_keys() {
     run(&migration, Until::Synced);
     pair.target.exec("SET SESSION foreign_key_checks = 0; UPDATE shop.child SET parent = 1 WHERE id = 10");
     let error = cut_over(&migration, || ()).map(drop).unwrap_err();
-    assert!(error.to_string().contains("1 rows of shop.child"), "{error}");
+    assert!(error.to_string().contains("1 row of shop.child"), "{error}");
     pair.target.exec("UPDATE shop.child SET parent = NULL WHERE id = 10");
 
     // Found while nobody may write, too.
@@ -97,7 +97,7 @@ fn touched_rows_of_foreign_keys() {
             .exec("SET SESSION foreign_key_checks = 0; UPDATE shop.child SET parent = 2 WHERE id = 20");
     };
     let error = cut_over(&migration, at_the_gate).map(drop).unwrap_err();
-    assert!(error.to_string().contains("1 rows of shop.child"), "{error}");
+    assert!(error.to_string().contains("1 row of shop.child"), "{error}");
     pair.target.exec("UPDATE shop.child SET parent = 9 WHERE id = 20");
 
     // A larger table is compared before the gate is closed; what comes later is not, and that is said. What changes no column that
@@ -124,7 +124,7 @@ fn touched_rows_of_xa_transactions() {
     let prepare = |xid: &str, sql: &str| {
         pair.source.exec(&format!("USE shop; XA START '{xid}'; {sql}; XA END '{xid}'; XA PREPARE '{xid}'"));
     };
-    let differs = |error: Error| assert!(error.to_string().contains("1 rows of shop.t"), "{error}");
+    let differs = |error: Error| assert!(error.to_string().contains("1 row of shop.t"), "{error}");
 
     // Prepared before the check, and known to who applies.
     prepare("one", "UPDATE t SET v = 'one' WHERE id = 1");
@@ -232,7 +232,7 @@ fn touched_rows_of_a_table_whose_counter_was_raised() {
     run(&migration, Until::Synced);
     pair.target.exec("UPDATE shop.t SET n = 4 WHERE id = 1");
     let error = cut_over(&migration, || {}).unwrap_err();
-    assert!(error.to_string().contains("both sides differ: 1 rows of shop.t"), "{error}");
+    assert!(error.to_string().contains("both sides differ: 1 row of shop.t"), "{error}");
     pair.target.exec("UPDATE shop.t SET n = 3 WHERE id = 1");
     let seen = verified(&cut_over(&migration, || {}).unwrap());
     assert!(!seen.contains("NOT compared"), "{seen}");
