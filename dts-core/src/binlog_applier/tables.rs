@@ -272,19 +272,7 @@ pub(super) mod tests {
 
     /// A table without columns.
     pub(in super::super) fn table(engine: &str) -> Arc<TargetTable> {
-        let schema = TableSchema {
-            name: TableName::new("d", "t"),
-            columns: vec![],
-            indexes: vec![],
-            foreign_keys: vec![],
-            engine: engine.into(),
-            charset: "utf8mb4".into(),
-            collation: "utf8mb4_bin".into(),
-            rows_estimated: 0,
-            data_bytes: 0,
-            index_bytes: 0,
-            partitioned: false,
-        };
+        let schema = TableSchema { engine: engine.into(), ..TableSchema::example("t", Vec::new()) };
         Arc::new(TargetTable {
             source: schema.name.clone(),
             keys: TableKeys::new(&schema, &[], false),

@@ -158,18 +158,7 @@ mod tests {
 
     #[test]
     fn keys_for_people() {
-        let mut column = Column {
-            name: "c".into(),
-            kind: ColumnKind::Text,
-            type_text: "varchar(9)".into(),
-            nullable: false,
-            unsigned: false,
-            charset: None,
-            collation: None,
-            generated: false,
-            invisible: false,
-            auto_increment: false,
-        };
+        let mut column = Column { type_text: "varchar(9)".into(), ..Column::example("c", ColumnKind::Text) };
         assert_eq!(printable(&column, "é 1".as_bytes()), "é 1");
         assert_eq!(printable(&column, &[0xff, 0x0a]), "0xFF0A");
         assert_eq!(printable(&column, b"a\0"), "0x6100");

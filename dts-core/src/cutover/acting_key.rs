@@ -67,18 +67,6 @@ mod tests {
 
     /// A table with the columns `id` and `n`, and keys to other tables' `id`: (parent, whether it acts).
     fn table(own: &str, parents: &[(&str, bool)]) -> TableSchema {
-        let column = |name: &str| Column {
-            name: name.into(),
-            kind: ColumnKind::Integer(4),
-            type_text: "int".into(),
-            nullable: true,
-            unsigned: false,
-            charset: None,
-            collation: None,
-            generated: false,
-            invisible: false,
-            auto_increment: false,
-        };
         let key = |(parent, cascades): &(&str, bool)| ForeignKey {
             name: format!("{own}_{parent}"),
             columns: vec![1],
@@ -86,18 +74,10 @@ mod tests {
             referenced_columns: vec!["ID".into()],
             cascades: *cascades,
         };
+        let column = |name: &str| Column::example(name, ColumnKind::Integer(4));
         TableSchema {
-            name: name(own),
-            columns: vec![column("id"), column("n")],
-            indexes: vec![],
             foreign_keys: parents.iter().map(key).collect(),
-            engine: "InnoDB".into(),
-            charset: "utf8mb4".into(),
-            collation: "utf8mb4_bin".into(),
-            rows_estimated: 0,
-            data_bytes: 0,
-            index_bytes: 0,
-            partitioned: false,
+            ..TableSchema::example(own, vec![column("id"), column("n")])
         }
     }
 

@@ -191,37 +191,14 @@ impl Equality {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{AsciiText, IndexPart, TableName};
+    use crate::data::{AsciiText, IndexPart};
 
     fn schema(columns: &[(ColumnKind, Option<&str>)]) -> TableSchema {
-        TableSchema {
-            name: TableName::new("d", "t"),
-            columns: columns
-                .iter()
-                .enumerate()
-                .map(|(place, (kind, collation))| Column {
-                    name: format!("c{place}"),
-                    kind: kind.clone(),
-                    type_text: String::new(),
-                    nullable: true,
-                    unsigned: false,
-                    charset: None,
-                    collation: collation.map(Into::into),
-                    generated: false,
-                    invisible: false,
-                    auto_increment: false,
-                })
-                .collect(),
-            indexes: vec![],
-            foreign_keys: vec![],
-            engine: "InnoDB".into(),
-            charset: "utf8mb4".into(),
-            collation: "utf8mb4_bin".into(),
-            rows_estimated: 0,
-            data_bytes: 0,
-            index_bytes: 0,
-            partitioned: false,
-        }
+        let column = |(place, (kind, collation)): (usize, &(ColumnKind, Option<&str>))| Column {
+            collation: collation.map(Into::into),
+            ..Column::example(&format!("c{place}"), kind.clone())
+        };
+        TableSchema::example("t", columns.iter().enumerate().map(column).collect())
     }
 
     fn all(schema: &TableSchema) -> KeyParts {

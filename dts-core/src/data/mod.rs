@@ -11,6 +11,8 @@ mod object;
 mod position;
 mod rung;
 mod schema;
+#[cfg(test)]
+mod schema_examples;
 mod span;
 mod table_name;
 mod text_equality;

@@ -213,17 +213,9 @@ mod tests {
         TablePlan {
             id: 1,
             schema: TableSchema {
-                name: TableName::new("d", "t"),
-                columns: Vec::new(),
-                indexes: Vec::new(),
-                foreign_keys: Vec::new(),
-                engine: "InnoDB".into(),
-                charset: "utf8mb4".into(),
-                collation: "utf8mb4_bin".into(),
                 rows_estimated: 1000,
                 data_bytes: 1_000_000,
-                index_bytes: 0,
-                partitioned: false,
+                ..TableSchema::example("t", Vec::new())
             },
             target: TableName::new("d", "t"),
             is_exact: false,

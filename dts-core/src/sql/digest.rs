@@ -428,16 +428,10 @@ mod tests {
 
     fn column(name: &str, kind: ColumnKind, type_text: &str, nullable: bool) -> Column {
         Column {
-            name: name.into(),
-            kind,
             type_text: type_text.into(),
             nullable,
-            unsigned: false,
             charset: Some("latin1".into()),
-            collation: None,
-            generated: false,
-            invisible: false,
-            auto_increment: false,
+            ..Column::example(name, kind)
         }
     }
 

@@ -116,16 +116,9 @@ mod tests {
     fn column(kind: ColumnKind) -> Column {
         let is_text = matches!(kind, ColumnKind::Text);
         Column {
-            name: "c`d".into(),
-            kind,
-            type_text: String::new(),
-            nullable: true,
-            unsigned: false,
             charset: is_text.then(|| "utf8mb4".into()),
             collation: is_text.then(|| "utf8mb4_general_ci".into()),
-            generated: false,
-            invisible: false,
-            auto_increment: false,
+            ..Column::example("c`d", kind)
         }
     }
 

@@ -13,34 +13,16 @@ fn index(name: &str, columns: &[usize]) -> Index {
 /// `id`, a nullable number `a`, a text `b`.
 fn schema(indexes: Vec<Index>) -> TableSchema {
     let column = |name: &str, kind, nullable| Column {
-        name: name.into(),
-        kind,
-        type_text: String::new(),
         nullable,
-        unsigned: false,
-        charset: None,
         collation: Some("utf8mb4_general_ci".into()),
-        generated: false,
-        invisible: false,
-        auto_increment: false,
+        ..Column::example(name, kind)
     };
-    TableSchema {
-        name: TableName::new("d", "t"),
-        columns: vec![
-            column("id", ColumnKind::Integer(4), false),
-            column("a", ColumnKind::Integer(4), true),
-            column("b", ColumnKind::Text, true),
-        ],
-        indexes,
-        foreign_keys: vec![],
-        engine: "InnoDB".into(),
-        charset: "utf8mb4".into(),
-        collation: "utf8mb4_general_ci".into(),
-        rows_estimated: 0,
-        data_bytes: 0,
-        index_bytes: 0,
-        partitioned: false,
-    }
+    let columns = vec![
+        column("id", ColumnKind::Integer(4), false),
+        column("a", ColumnKind::Integer(4), true),
+        column("b", ColumnKind::Text, true),
+    ];
+    TableSchema { indexes, ..TableSchema::example("t", columns) }
 }
 
 fn row(id: i64, a: Option<i64>, b: &str) -> Vec<Value> {
