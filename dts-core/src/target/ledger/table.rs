@@ -131,7 +131,7 @@ impl Ledger {
     /// Builds the statement that writes a table's row, whether one is there or not. What is counted from chunks is not written.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] when what is deferred cannot be written as JSON.
+    /// [`ErrorKind::Internal`](crate::error::ErrorKind::Internal) when what is deferred cannot be written as JSON.
     pub fn table_statement(&self, row: &TableRow) -> Result<String> {
         let deferred =
             serde_json::to_string(&row.deferred).map_err(|error| Error::internal(error.to_string()))?;
