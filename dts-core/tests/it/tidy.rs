@@ -98,7 +98,7 @@ fn tidy_the_program_holds_no_sql() {
 
 #[test]
 fn tidy_every_error_code_is_documented() {
-    let error = fs::read_to_string(root().join("dts-core/src/error.rs")).unwrap();
+    let error = fs::read_to_string(root().join("dts-core/src/error/kind.rs")).unwrap();
     let documented = fs::read_to_string(root().join("docs/errors.md")).unwrap();
     let block = error.split("pub fn code(&self)").nth(1).unwrap().split("pub fn recovery").next().unwrap();
     let codes: Vec<&str> = block
