@@ -353,7 +353,7 @@ impl<'a> Intake<'a> {
         let acts = table.cascades.is_some() && rows.flags & RowsEvent::NO_FOREIGN_KEY_CHECKS == 0;
         let (before, after) = (&mut self.before, &mut self.after);
         while images.read_into(before, after).map_err(|error| error.for_table(&table.source))? {
-            if group.deleted.has(rows, &table, (before, after), &group.changes) {
+            if group.deleted.has(rows.flags, &table, (before, after), &group.changes) {
                 continue;
             }
             let change = Change {

@@ -272,7 +272,10 @@ pub(super) mod tests {
 
     /// A table without columns.
     pub(in super::super) fn table(engine: &str) -> Arc<TargetTable> {
-        let schema = TableSchema { engine: engine.into(), ..TableSchema::example("t", Vec::new()) };
+        of(TableSchema { engine: engine.into(), ..TableSchema::example("t", Vec::new()) })
+    }
+
+    pub(in super::super) fn of(schema: TableSchema) -> Arc<TargetTable> {
         Arc::new(TargetTable {
             source: schema.name.clone(),
             keys: TableKeys::new(&schema, &[], false),

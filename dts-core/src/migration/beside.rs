@@ -26,7 +26,7 @@ impl Migration {
         })
     }
 
-    pub(super) fn with_applier<T>(
+    fn with_applier<T>(
         &self,
         ends: &Ends,
         spool: Option<&Spool>,
@@ -34,17 +34,13 @@ impl Migration {
         work: impl FnOnce(&StopToken) -> Result<T>,
     ) -> Result<T> {
         let apply = |stop: &StopToken| {
-            let mut applier = self.applier(ends, ApplyMode::Strict);
+            let mut applier = applier(&self.options, ends, ApplyMode::Strict);
             if let Some(spool) = spool {
                 applier = applier.reading_from(spool);
             }
             applier.run(&ApplyUntil::Stopped, stop, &Progress::new()).map(drop)
         };
         beside(stop, applying, apply, work)
-    }
-
-    pub(super) fn applier<'e>(&self, ends: &'e Ends, mode: ApplyMode) -> BinlogApplier<'e> {
-        applier(&self.options, ends, mode)
     }
 }
 

@@ -20,15 +20,15 @@ use crate::data::Value;
 pub(super) struct Deleted(HashMap<u64, usize>);
 
 impl Deleted {
-    /// Returns whether a change deletes what the statement has deleted already. `changes` are those before it.
+    /// Returns whether a change deletes what the statement has deleted already. `flags`: its event's; `changes` are those before it.
     pub(super) fn has(
         &mut self,
-        event: &RowsEvent<'_>,
+        flags: u16,
         table: &Arc<TargetTable>,
         (before, after): (&[Value], &[Value]),
         changes: &[Change],
     ) -> bool {
-        if event.flags & RowsEvent::SQL_FOREIGN_KEYS == 0 || table.writer.is_keyless() {
+        if flags & RowsEvent::SQL_FOREIGN_KEYS == 0 || table.writer.is_keyless() {
             return false;
         }
         if !after.is_empty() {
@@ -78,4 +78,62 @@ fn hash(table: &Arc<TargetTable>, image: &[Value]) -> u64 {
         }
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::tables::tests::of;
+    use super::*;
+    use crate::data::{Column, ColumnKind, Index, IndexPart, TableSchema};
+
+    /// A table with the key `id` and a number.
+    fn keyed() -> Arc<TargetTable> {
+        let id = Column { nullable: false, ..Column::example("id", ColumnKind::Integer(4)) };
+        let primary = Index {
+            name: "PRIMARY".into(),
+            unique: true,
+            parts: vec![IndexPart { column: Some(0), prefix: None }],
+            index_type: "BTREE".into(),
+        };
+        let columns = vec![id, Column::example("n", ColumnKind::Integer(4))];
+        of(TableSchema { indexes: vec![primary], ..TableSchema::example("t", columns) })
+    }
+
+    /// Which of these changes of one statement are left out.
+    fn left_out(
+        flags: u16,
+        table: &Arc<TargetTable>,
+        changes: &[(Option<Value>, Option<Value>)],
+    ) -> Vec<bool> {
+        let mut deleted = Deleted::default();
+        let mut before_it = Vec::new();
+        let image =
+            |id: &Option<Value>| id.iter().flat_map(|id| [id.clone(), Value::Int(1)]).collect::<Vec<_>>();
+        let one = |(before, after): &(Option<Value>, Option<Value>)| {
+            let (before, after) = (image(before), image(after));
+            let is_left_out = deleted.has(flags, table, (&before, &after), &before_it);
+            before_it.push(Change { table: table.clone(), before, after, cascades: false });
+            is_left_out
+        };
+        changes.iter().map(one).collect()
+    }
+
+    #[test]
+    fn second_delete_of_a_key_is_left_out_until_it_comes_back() {
+        let (keyed, follows) = (keyed(), RowsEvent::SQL_FOREIGN_KEYS);
+        let delete = |id: i64| (Some(Value::Int(id)), None);
+        let insert = |id: i64| (None, Some(Value::Int(id)));
+        let change = |from: i64, to: i64| (Some(Value::Int(from)), Some(Value::Int(to)));
+        assert_eq!(left_out(follows, &keyed, &[delete(3), delete(0), delete(3)]), [false, false, true]);
+        assert_eq!(left_out(follows, &keyed, &[delete(3), insert(3), delete(3)]), [false; 3]);
+        assert_eq!(left_out(follows, &keyed, &[delete(3), change(4, 3), delete(3)]), [false; 3]);
+        // Older servers log no cascades, and a delete of nothing is a divergence.
+        assert_eq!(left_out(0, &keyed, &[delete(3), delete(3)]), [false; 2]);
+        // Equal rows can be many.
+        let keyless = of(TableSchema::example("t", vec![Column::example("id", ColumnKind::Integer(4))]));
+        assert_eq!(left_out(follows, &keyless, &[delete(3), delete(3)]), [false; 2]);
+        // Images without the key are equal and say nothing.
+        let unknown = || (Some(Value::Absent), None);
+        assert_eq!(left_out(follows, &keyed, &[unknown(), unknown()]), [false; 2]);
+    }
 }

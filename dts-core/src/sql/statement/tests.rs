@@ -407,6 +407,7 @@ fn a_counter_alone_is_told_from_other_changes() {
     for more in [
         "ALTER TABLE t AUTO_INCREMENT = 7, DROP COLUMN a",
         "ALTER TABLE t AUTO_INCREMENT = 7 ENGINE = InnoDB",
+        "ALTER TABLE t AUTO_INCREMENT = 7 /*!50100 , DROP COLUMN a */",
         "ALTER TABLE t ADD a INT AUTO_INCREMENT PRIMARY KEY",
         "ALTER TABLE auto_increment DROP a",
         "CREATE TABLE t (a INT) AUTO_INCREMENT = 7",
